@@ -1,0 +1,175 @@
+//! Arguments, logging, signals, exit codes.
+
+use clap::{Args, Parser, Subcommand};
+use env_logger::{Builder, Env};
+use log::Record;
+use serde_json::json;
+use statesync::{
+    Config, Server,
+    config::{ConfigErrors, LogFormat},
+    http::check_rooms,
+};
+use std::{
+    io::{self, IsTerminal, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The configuration, or an address in it, is wrong.
+const EXIT_CONFIG: u8 = 2;
+
+/// Keeps shared state in step for every browser tab, script and service that looks at it.
+///
+/// Without a command it serves the embedded defaults: a counter at http://127.0.0.1:6789/.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT; a second signal ends at once.
+    Serve(ConfigArguments),
+    /// Print the configuration that would be used, or everything that is wrong with it.
+    CheckConfig(ConfigArguments),
+}
+
+#[derive(Args, Default)]
+struct ConfigArguments {
+    /// A TOML file. Without it, the embedded defaults, which config/default.toml documents. Every
+    /// key can also be set by environment: STATESYNC__SERVER__BIND=127.0.0.1:8080.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Runs the command that the arguments ask for.
+pub fn main() -> ExitCode {
+    let result = match Arguments::parse().command.unwrap_or(Command::Serve(Default::default())) {
+        Command::Serve(arguments) => serve(&arguments),
+        Command::CheckConfig(arguments) => check_config(&arguments),
+    };
+    result.unwrap_or_else(|failure| {
+        eprintln!("{}", failure.message);
+        ExitCode::from(failure.code)
+    })
+}
+
+/// What to say, and the exit code.
+struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    fn config(message: impl ToString) -> Self {
+        Self { message: message.to_string(), code: EXIT_CONFIG }
+    }
+
+    fn running(message: impl ToString) -> Self {
+        Self { message: message.to_string(), code: 1 }
+    }
+}
+
+fn load(arguments: &ConfigArguments) -> Result<Config, Failure> {
+    // Variables that are no Unicode are not ours: std::env::vars would panic at them.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Config::load(arguments.config.as_deref(), environment).map_err(Failure::config)
+}
+
+fn check_config(arguments: &ConfigArguments) -> Result<ExitCode, Failure> {
+    let config = load(arguments)?;
+    check_rooms(&config).map_err(|problems| Failure::config(ConfigErrors::sorted(problems)))?;
+    print!("{}", config.to_toml());
+    for warning in config.warnings() {
+        eprintln!("warning: {warning}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn serve(arguments: &ConfigArguments) -> Result<ExitCode, Failure> {
+    let config = load(arguments)?;
+    start_logging(&config);
+    let source = arguments.config.as_ref().map(|file| file.display().to_string());
+    log::info!("configuration: {}", source.as_deref().unwrap_or("the embedded defaults"));
+    for warning in config.warnings() {
+        log::warn!("{warning}");
+    }
+    actix_rt::System::new().block_on(async {
+        let stop = stop_signal().map_err(Failure::running)?;
+        let server = Server::bind(config).map_err(Failure::config)?;
+        for address in server.addresses() {
+            log::info!("listening on {address}");
+        }
+        announce(server.addresses());
+        server.run(stop).await.map_err(Failure::running)?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// The one line on standard output: where to point the browser.
+fn announce(addresses: &[SocketAddr]) {
+    let Some(address) = addresses.first() else { return };
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    let address = SocketAddr::new(ip, address.port());
+    // Nobody may be there to read it; that is no reason not to serve.
+    let mut stdout = io::stdout();
+    let _ = writeln!(stdout, "statesync is ready: open http://{address}/ in a browser");
+    let _ = stdout.flush();
+}
+
+/// Done at the first SIGTERM or SIGINT. The second ends the process at once.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (first, done) = tokio::sync::oneshot::channel();
+    actix_rt::spawn(async move {
+        let mut first = Some(first);
+        loop {
+            let (name, number) = tokio::select! {
+                _ = terminate.recv() => ("SIGTERM", 15),
+                _ = interrupt.recv() => ("SIGINT", 2),
+            };
+            match first.take() {
+                Some(first) => {
+                    log::info!("{name}: stopping; a second signal ends at once");
+                    let _ = first.send(());
+                }
+                // As a shell reports a process that a signal ended.
+                None => std::process::exit(128 + number),
+            }
+        }
+    });
+    Ok(async {
+        let _ = done.await;
+    })
+}
+
+/// Logs go to standard error. `RUST_LOG` wins over the configuration.
+fn start_logging(config: &Config) {
+    let mut builder = Builder::from_env(Env::default().default_filter_or(&config.log.level));
+    match config.log.format {
+        LogFormat::Json => builder.format(write_json),
+        LogFormat::Text if io::stderr().is_terminal() => &mut builder,
+        LogFormat::Text => builder.format_timestamp_millis(),
+    };
+    builder.init();
+}
+
+fn write_json(out: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> io::Result<()> {
+    let line = json!({
+        "time": out.timestamp_micros().to_string(),
+        "level": record.level().as_str().to_ascii_lowercase(),
+        "target": record.target(),
+        "message": record.args().to_string(),
+    });
+    writeln!(out, "{line}")
+}

@@ -1,0 +1,256 @@
+//! The sessions of one worker thread, and who of them is in which room.
+
+use super::{
+    Parcel,
+    heartbeat::HeartbeatTimes,
+    outlet::{Link, Outlet},
+};
+use crate::{
+    protocol::{CloseCode, EncodedEvent, WireForm},
+    room::{RoomId, SessionId},
+    state::{SessionAddress, Topic},
+};
+use bytes::{Bytes, BytesMut};
+use slab::Slab;
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    time::Instant,
+};
+
+/// A thread's sessions. Not shared between threads.
+#[derive(Debug)]
+pub struct Audience {
+    worker: u16,
+    max_pending_bytes: usize,
+    times: HeartbeatTimes,
+    /// While this is set, no session is read: the server stops.
+    is_draining: Rc<Cell<bool>>,
+    /// All sessions are closed with this, those that come late too.
+    closed_with: Cell<Option<CloseCode>>,
+    inner: RefCell<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    seats: Slab<Rc<Outlet>>,
+    halls: HashMap<RoomId, Hall>,
+    /// Halls whose turn is to be written, and sessions with frames of their own in this round.
+    touched_halls: Vec<RoomId>,
+    touched_outlets: Vec<Rc<Outlet>>,
+}
+
+/// Where in its hall a session stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    room: RoomId,
+    index: usize,
+}
+
+/// A room's sessions on this thread, by the form that they read.
+#[derive(Debug, Default)]
+struct Hall {
+    forms: [Ring; WireForm::ALL.len()],
+}
+
+/// The sessions of a hall that get the same bytes.
+#[derive(Debug, Default)]
+struct Ring {
+    outlets: Vec<Rc<Outlet>>,
+    turn: Turn,
+}
+
+/// What a round writes to each session of a ring.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    pub(super) frames: Vec<(Topic, Bytes)>,
+    /// All frames as one piece; made when the round writes.
+    pub(super) merged: Bytes,
+}
+
+impl Turn {
+    fn merge(&mut self) {
+        self.merged = match &self.frames[..] {
+            [(_, only)] => only.clone(),
+            frames => {
+                let length = frames.iter().map(|(_, frame)| frame.len()).sum();
+                let mut merged = BytesMut::with_capacity(length);
+                frames.iter().for_each(|(_, frame)| merged.extend_from_slice(frame));
+                merged.freeze()
+            }
+        };
+    }
+}
+
+impl Audience {
+    /// An empty audience for the worker with this index.
+    pub fn new(worker: u16, max_pending_bytes: usize, times: HeartbeatTimes) -> Self {
+        Self {
+            worker,
+            max_pending_bytes,
+            times,
+            is_draining: Rc::default(),
+            closed_with: Cell::new(None),
+            inner: RefCell::default(),
+        }
+    }
+
+    /// The worker's index.
+    pub fn worker(&self) -> u16 {
+        self.worker
+    }
+
+    /// Gives a session its seat. It gets broadcasts only once a [`Parcel::Enter`] names it.
+    pub fn attach(self: &Rc<Self>, id: SessionId, form: WireForm, link: Link) -> Attachment {
+        let outlet =
+            Outlet::new(form, link, self.max_pending_bytes, self.is_draining.clone());
+        let outlet = Rc::new(outlet);
+        if let Some(code) = self.closed_with.get() {
+            outlet.request_close(code);
+        }
+        // Seats are bounded by the number of connections, far below 2^32.
+        let seat = self.inner.borrow_mut().seats.insert(outlet.clone()) as u32;
+        outlet.address.set(SessionAddress { id, worker: self.worker, seat });
+        Attachment { audience: self.clone(), outlet }
+    }
+
+    /// Reads no session any more.
+    pub(super) fn drain(&self) {
+        self.is_draining.set(true);
+    }
+
+    /// Carries out parcels in order, then writes to each session once.
+    pub(super) fn deliver(&self, parcels: &mut Vec<Parcel>) {
+        let inner = &mut *self.inner.borrow_mut();
+        for parcel in parcels.drain(..) {
+            if let Parcel::CloseAll(code) = parcel {
+                self.closed_with.set(Some(code));
+            }
+            inner.sort(parcel);
+        }
+        inner.write();
+    }
+
+    /// Looks after every session's heartbeat.
+    pub(super) fn sweep(&self, now: Instant) {
+        for (_, outlet) in &self.inner.borrow().seats {
+            outlet.sweep(now, self.times);
+        }
+    }
+}
+
+impl Inner {
+    fn outlet(&self, address: SessionAddress) -> Option<&Rc<Outlet>> {
+        // The seat may have a new owner: what was meant for the old one is dropped.
+        let outlet = self.seats.get(address.seat as usize)?;
+        (outlet.address() == address).then_some(outlet)
+    }
+
+    fn sort(&mut self, parcel: Parcel) {
+        match parcel {
+            Parcel::Enter(room, session) => self.enter(room, session),
+            Parcel::Broadcast(room, topic, event) => self.broadcast(room, topic, &event),
+            Parcel::Direct(session, event) => {
+                if let Some(outlet) = self.catch_up(session) {
+                    outlet.queue(event.bytes(outlet.form()).clone());
+                    self.touched_outlets.push(outlet);
+                }
+            }
+            Parcel::Close(session, code) => {
+                if let Some(outlet) = self.catch_up(session) {
+                    outlet.request_close(code);
+                }
+            }
+            Parcel::CloseAll(code) => {
+                let all: Vec<_> = self.seats.iter().map(|(_, outlet)| outlet.address()).collect();
+                all.into_iter().for_each(|session| self.sort(Parcel::Close(session, code)));
+            }
+            Parcel::Taken(session, cost) => {
+                if let Some(outlet) = self.outlet(session) {
+                    outlet.give_credit_back(cost);
+                }
+            }
+        }
+    }
+
+    fn enter(&mut self, room: RoomId, session: SessionAddress) {
+        let Some(outlet) = self.outlet(session).cloned() else { return };
+        let ring = &mut self.halls.entry(room).or_default().forms[outlet.form() as usize];
+        outlet.hall.set(Some(Place { room, index: ring.outlets.len() }));
+        outlet.turn_mark.set(ring.turn.frames.len());
+        ring.outlets.push(outlet);
+    }
+
+    fn broadcast(&mut self, room: RoomId, topic: Topic, event: &EncodedEvent) {
+        let Some(hall) = self.halls.get_mut(&room) else { return };
+        for (form, ring) in WireForm::ALL.into_iter().zip(&mut hall.forms) {
+            if !ring.outlets.is_empty() {
+                ring.turn.frames.push((topic, event.bytes(form).clone()));
+            }
+        }
+        self.touched_halls.push(room);
+    }
+
+    /// Gives a session all that its room was told before what is meant for it alone.
+    fn catch_up(&mut self, session: SessionAddress) -> Option<Rc<Outlet>> {
+        let outlet = self.outlet(session)?.clone();
+        if let Some(place) = outlet.hall.get()
+            && let Some(hall) = self.halls.get(&place.room)
+        {
+            outlet.catch_up(&hall.forms[outlet.form() as usize].turn);
+        }
+        Some(outlet)
+    }
+
+    fn write(&mut self) {
+        for room in self.touched_halls.drain(..) {
+            let Some(hall) = self.halls.get_mut(&room) else { continue };
+            for ring in &mut hall.forms {
+                if ring.turn.frames.is_empty() {
+                    continue;
+                }
+                ring.turn.merge();
+                ring.outlets.iter().for_each(|outlet| outlet.offer(&ring.turn));
+                ring.turn = Turn::default();
+            }
+        }
+        for outlet in self.touched_outlets.drain(..) {
+            outlet.flush_or_wake();
+        }
+    }
+
+    fn leave(&mut self, outlet: &Outlet) {
+        self.seats.try_remove(outlet.address().seat as usize);
+        let Some(place) = outlet.hall.take() else { return };
+        let Some(hall) = self.halls.get_mut(&place.room) else { return };
+        let outlets = &mut hall.forms[outlet.form() as usize].outlets;
+        outlets.swap_remove(place.index);
+        if let Some(moved) = outlets.get(place.index) {
+            moved.hall.set(Some(place));
+        }
+        if hall.forms.iter().all(|ring| ring.outlets.is_empty()) {
+            self.halls.remove(&place.room);
+        }
+    }
+}
+
+/// A session's seat; given up on drop.
+#[derive(Debug)]
+pub struct Attachment {
+    audience: Rc<Audience>,
+    outlet: Rc<Outlet>,
+}
+
+impl Attachment {
+    /// The session's way out.
+    pub fn outlet(&self) -> &Outlet {
+        &self.outlet
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        self.audience.inner.borrow_mut().leave(&self.outlet);
+    }
+}

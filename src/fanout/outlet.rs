@@ -1,0 +1,358 @@
+//! The way out to one session: shared by its actor and the rounds of its thread.
+
+use super::{
+    MAX_FRAMES_IN_A_WRITE, Outbox,
+    audience::Turn,
+    heartbeat::{Heartbeat, HeartbeatTimes, Verdict},
+};
+use crate::{
+    protocol::{CloseCode, WireForm, frame},
+    state::{SessionAddress, Topic},
+};
+use bytes::Bytes;
+use std::{
+    cell::{Cell, RefCell},
+    io::{self, IoSlice},
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+use tokio::net::tcp::OwnedWriteHalf;
+
+/// Actions that are on their way to the `StateServer` hold so much credit, in bytes, before their
+/// session is read on: enough that a batch never waits for it, and it bounds the mailbox.
+pub const MAX_IN_FLIGHT_BYTES: usize = 64 * 1024;
+
+/// What an action costs besides its bytes: its place in the mailbox and in a batch.
+pub const ACTION_OVERHEAD_BYTES: usize = 256;
+
+/// What an outlet writes to.
+#[derive(Debug)]
+pub enum Link {
+    /// A socket that rounds write to directly.
+    Socket(OwnedWriteHalf),
+    /// A response body that takes what is there whenever it is polled.
+    Body,
+}
+
+/// One session's way out.
+#[derive(Debug)]
+pub struct Outlet {
+    /// The thread reads no session any more.
+    is_draining: Rc<Cell<bool>>,
+    form: WireForm,
+    link: Link,
+    outbox: RefCell<Outbox>,
+    /// Wakes the session's task.
+    waker: RefCell<Option<Waker>>,
+    heartbeat: Cell<Heartbeat>,
+    in_flight_bytes: Cell<usize>,
+    /// The server wants the session closed.
+    close_requested: Cell<Option<CloseCode>>,
+    /// Nothing is sent any more: a close frame was queued.
+    is_closed: Cell<bool>,
+    failure: RefCell<Option<Failure>>,
+    pub(super) address: Cell<SessionAddress>,
+    pub(super) hall: Cell<Option<super::audience::Place>>,
+    /// How many frames of the current turn the session has been given.
+    pub(super) turn_mark: Cell<usize>,
+}
+
+/// Why a session ends without a closing handshake.
+#[derive(Debug)]
+pub enum Failure {
+    /// Its socket cannot be written to.
+    Write(io::Error),
+    /// No sign of life in time.
+    Dead,
+}
+
+impl Outlet {
+    pub(super) fn new(
+        form: WireForm,
+        link: Link,
+        max_pending_bytes: usize,
+        is_draining: Rc<Cell<bool>>,
+    ) -> Self {
+        Self {
+            is_draining,
+            form,
+            link,
+            outbox: RefCell::new(Outbox::new(max_pending_bytes)),
+            waker: RefCell::new(None),
+            heartbeat: Cell::new(Heartbeat::new(Instant::now())),
+            in_flight_bytes: Cell::new(0),
+            close_requested: Cell::new(None),
+            is_closed: Cell::new(false),
+            failure: RefCell::new(None),
+            address: Cell::new(SessionAddress {
+                id: crate::room::SessionId(0),
+                worker: 0,
+                seat: 0,
+            }),
+            hall: Cell::new(None),
+            turn_mark: Cell::new(0),
+        }
+    }
+
+    /// The form the session reads.
+    pub fn form(&self) -> WireForm {
+        self.form
+    }
+
+    /// Where the session is reached.
+    pub fn address(&self) -> SessionAddress {
+        self.address.get()
+    }
+
+    /// The task to wake when the session has something to do.
+    pub fn set_waker(&self, waker: &Waker) {
+        match &mut *self.waker.borrow_mut() {
+            Some(old) => old.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Queues a frame of the session's own: an answer, a pong. [`Outlet::poll_flush`] sends it.
+    pub fn queue(&self, frame: Bytes) {
+        self.push(&frame, 0, None);
+    }
+
+    /// Queues the last frame; what comes after it is dropped.
+    pub fn queue_close(&self, frame: Bytes) {
+        self.queue(frame);
+        self.is_closed.set(true);
+    }
+
+    fn push(&self, frame: &Bytes, sent: usize, topic: Option<Topic>) {
+        if !self.is_closed.get() {
+            self.outbox.borrow_mut().push(frame.clone(), sent, topic);
+        }
+    }
+
+    /// Whether the session may be read: not while its answers, or its actions, pile up.
+    pub fn may_read(&self) -> bool {
+        !self.is_draining.get()
+            && self.in_flight_bytes.get() < MAX_IN_FLIGHT_BYTES
+            && !self.outbox.borrow().is_full_of_answers()
+    }
+
+    /// Takes credit for an action of `length` bytes and says how much, for it to be given back.
+    pub fn take_credit(&self, length: usize) -> usize {
+        let cost = length + ACTION_OVERHEAD_BYTES;
+        self.in_flight_bytes.set(self.in_flight_bytes.get() + cost);
+        cost
+    }
+
+    pub(super) fn give_credit_back(&self, cost: usize) {
+        let before = self.in_flight_bytes.get();
+        self.in_flight_bytes.set(before.saturating_sub(cost));
+        if before >= MAX_IN_FLIGHT_BYTES {
+            // Not the client was silent, but the server did not listen.
+            self.heard();
+            self.wake();
+        }
+    }
+
+    /// Bytes came from the client.
+    pub fn heard(&self) {
+        self.change_heartbeat(|heartbeat| heartbeat.heard(Instant::now()));
+    }
+
+    /// The client does not take what is there for it.
+    fn blocked(&self) {
+        self.change_heartbeat(|heartbeat| heartbeat.blocked(Instant::now()));
+    }
+
+    fn accepted(&self, waits: bool) {
+        self.change_heartbeat(|heartbeat| heartbeat.accepted(Instant::now(), waits));
+    }
+
+    fn change_heartbeat(&self, change: impl FnOnce(&mut Heartbeat)) {
+        let mut heartbeat = self.heartbeat.get();
+        change(&mut heartbeat);
+        self.heartbeat.set(heartbeat);
+    }
+
+    /// Pings the session, or lets it go, if it is time.
+    pub(super) fn sweep(&self, now: Instant, times: HeartbeatTimes) {
+        match self.heartbeat.get().check(now, times) {
+            Verdict::Alive => {}
+            Verdict::Dead => self.fail(Failure::Dead),
+            Verdict::Ping => {
+                match self.form {
+                    WireForm::WebSocket => {
+                        self.queue(frame::encode(frame::Opcode::Ping, b""));
+                        self.change_heartbeat(|heartbeat| heartbeat.pinged(now));
+                    }
+                    // An event stream cannot answer. A comment line keeps proxies from forgetting
+                    // it, and ends it if it is not acknowledged (TCP_USER_TIMEOUT).
+                    WireForm::EventStream => {
+                        self.queue(Bytes::from_static(b":\n\n"));
+                        self.change_heartbeat(|heartbeat| heartbeat.heard(now));
+                    }
+                }
+                self.flush_or_wake();
+            }
+        }
+    }
+
+    fn fail(&self, failure: Failure) {
+        self.failure.borrow_mut().get_or_insert(failure);
+        self.is_closed.set(true);
+        self.wake();
+    }
+
+    /// Asks the session to close with `code` after what is queued.
+    pub(super) fn request_close(&self, code: CloseCode) {
+        if self.close_requested.get().is_none() {
+            self.close_requested.set(Some(code));
+        }
+        self.wake();
+    }
+
+    /// The code the server wants the session closed with, if it does.
+    pub fn close_requested(&self) -> Option<CloseCode> {
+        self.close_requested.get()
+    }
+
+    /// Why the session cannot go on, if it cannot. Given once.
+    pub fn take_failure(&self) -> Option<Failure> {
+        self.failure.borrow_mut().take()
+    }
+
+    /// Gives the session what it has not yet of this turn, but writes nothing.
+    pub(super) fn catch_up(&self, turn: &Turn) {
+        let mark = self.turn_mark.replace(turn.frames.len());
+        for (topic, frame) in &turn.frames[mark.min(turn.frames.len())..] {
+            self.push(frame, 0, Some(*topic));
+        }
+    }
+
+    /// Gives the session the whole turn, in one write if its socket takes it.
+    pub(super) fn offer(&self, turn: &Turn) {
+        if self.is_closed.get() {
+            return;
+        }
+        let mark = self.turn_mark.take();
+        if mark > 0 || !self.outbox.borrow().is_empty() {
+            self.turn_mark.set(mark);
+            self.catch_up(turn);
+            self.turn_mark.set(0);
+            return self.flush_or_wake();
+        }
+        let Link::Socket(socket) = &self.link else {
+            self.catch_up(turn);
+            self.turn_mark.set(0);
+            return self.flush_or_wake();
+        };
+        match socket.try_write(&turn.merged) {
+            Ok(sent) if sent == turn.merged.len() => self.trace_sent(sent),
+            Ok(sent) => self.keep_rest(turn, sent),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.keep_rest(turn, 0),
+            Err(error) => self.fail(Failure::Write(error)),
+        }
+    }
+
+    /// Queues what the socket did not take of a turn.
+    fn keep_rest(&self, turn: &Turn, mut sent: usize) {
+        self.trace_sent(sent);
+        for (topic, frame) in &turn.frames {
+            if sent < frame.len() {
+                self.push(frame, sent, Some(*topic));
+            }
+            sent = sent.saturating_sub(frame.len());
+        }
+        self.blocked();
+        self.wake();
+    }
+
+    fn trace_sent(&self, bytes: usize) {
+        log::trace!("session {}: wrote {bytes} bytes", self.address().id.0);
+    }
+
+    /// Sends what is queued, from a round: what the socket does not take, its task sends.
+    pub(super) fn flush_or_wake(&self) {
+        if let Link::Body = self.link {
+            self.blocked();
+            return self.wake();
+        }
+        match self.flush() {
+            Ok(true) => {}
+            Ok(false) => {
+                self.blocked();
+                self.wake();
+            }
+            Err(error) => self.fail(Failure::Write(error)),
+        }
+    }
+
+    /// Writes until the outbox is empty (true) or the socket takes no more.
+    fn flush(&self) -> io::Result<bool> {
+        let Link::Socket(socket) = &self.link else { return Ok(true) };
+        let mut outbox = self.outbox.borrow_mut();
+        while !outbox.is_empty() {
+            let mut slices = [IoSlice::new(&[]); MAX_FRAMES_IN_A_WRITE];
+            let filled = outbox.fill(&mut slices);
+            match socket.try_write_vectored(&slices[..filled]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(sent) => {
+                    outbox.advance(sent);
+                    self.trace_sent(sent);
+                    self.accepted(!outbox.is_empty());
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Sends what is queued, from the session's task. Ready when all is sent; else the task is
+    /// woken when the socket takes more.
+    ///
+    /// # Errors
+    /// The socket's, which ends the session.
+    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Link::Socket(socket) = &self.link else { return Poll::Ready(Ok(())) };
+        while !self.flush()? {
+            self.blocked();
+            // Ready here means that the socket took more meanwhile.
+            std::task::ready!(socket.as_ref().poll_write_ready(cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes all that is queued for a body.
+    pub fn take_all(&self) -> Option<Bytes> {
+        let mut outbox = self.outbox.borrow_mut();
+        if outbox.is_empty() {
+            return None;
+        }
+        self.accepted(false);
+        Some(outbox.take_all())
+    }
+
+    /// Whether everything queued is sent.
+    pub fn is_flushed(&self) -> bool {
+        self.outbox.borrow().is_empty()
+    }
+
+    /// Says to the client that nothing more comes (TCP FIN).
+    ///
+    /// # Errors
+    /// The socket's; it is closed then anyway.
+    pub fn shut_down(&self) -> io::Result<()> {
+        match &self.link {
+            Link::Socket(socket) => socket2::SockRef::from(socket.as_ref())
+                .shutdown(std::net::Shutdown::Write),
+            Link::Body => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What the gates answer when they do not let a request through.
+
+use crate::log_limited;
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header},
+};
+use serde::Serialize;
+use std::fmt;
+
+/// Why a request is refused, and with it the status and the JSON body of the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// No room is at this path.
+    NoSuchRoom(String),
+    /// Nothing else is at this path.
+    NoSuchPage,
+    /// The page's origin is not in `origins.allow`.
+    OriginForbidden(String),
+    /// `limits.max_connections` is reached.
+    ServerFull,
+    /// `limits.max_connections_per_address` is reached.
+    AddressFull,
+    /// The opening handshake breaks RFC 6455, section 4.2.1.
+    BadHandshake(&'static str),
+    /// The client speaks another version of the WebSocket protocol.
+    BadVersion,
+    /// The room has no page: it speaks WebSocket or server-sent events.
+    UpgradeRequired,
+    /// Neither GET nor HEAD.
+    MethodNotAllowed,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'a str,
+    code: &'a str,
+    message: String,
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NoSuchRoom(_) | Self::NoSuchPage => StatusCode::NOT_FOUND,
+            Self::OriginForbidden(_) => StatusCode::FORBIDDEN,
+            Self::ServerFull => StatusCode::SERVICE_UNAVAILABLE,
+            Self::AddressFull => StatusCode::TOO_MANY_REQUESTS,
+            Self::BadHandshake(_) => StatusCode::BAD_REQUEST,
+            Self::BadVersion | Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        }
+    }
+
+    /// A stable name, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoSuchRoom(_) => "no_such_room",
+            Self::NoSuchPage => "no_such_page",
+            Self::OriginForbidden(_) => "origin_forbidden",
+            Self::ServerFull => "server_full",
+            Self::AddressFull => "address_full",
+            Self::BadHandshake(_) => "bad_handshake",
+            Self::BadVersion => "bad_version",
+            Self::UpgradeRequired => "upgrade_required",
+            Self::MethodNotAllowed => "method_not_allowed",
+        }
+    }
+
+    /// What the operator can do about it; `None` where only the client can.
+    fn how_to_allow(&self) -> Option<&'static str> {
+        match self {
+            Self::OriginForbidden(_) => Some("add the origin to origins.allow"),
+            Self::ServerFull => Some("raise limits.max_connections"),
+            Self::AddressFull => Some("raise limits.max_connections_per_address"),
+            _ => None,
+        }
+    }
+
+    /// The answer. Logged here, at `info` where the operator could allow it.
+    pub fn to_response(&self) -> HttpResponse {
+        match self.how_to_allow() {
+            Some(how) => log_limited!(log::Level::Info, "refused a connection: {self}; to allow it, {how}"),
+            None => log::debug!("refused a request: {self}"),
+        }
+        let mut response = HttpResponse::build(self.status());
+        match self {
+            Self::BadVersion => {
+                response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
+                response.insert_header((header::UPGRADE, "websocket"));
+            }
+            Self::UpgradeRequired => {
+                response.insert_header((header::UPGRADE, "websocket"));
+            }
+            Self::ServerFull | Self::AddressFull => {
+                response.insert_header((header::RETRY_AFTER, "5"));
+            }
+            Self::MethodNotAllowed => {
+                response.insert_header((header::ALLOW, "GET, HEAD"));
+            }
+            _ => {}
+        }
+        response
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .json(Body { r#type: "error", code: self.code(), message: self.to_string() })
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchRoom(path) => write!(f, "there is no room at {path}"),
+            Self::NoSuchPage => f.write_str("there is nothing here"),
+            Self::OriginForbidden(origin) => {
+                write!(f, "pages from {origin:?} may not connect to this server")
+            }
+            Self::ServerFull => f.write_str("the server has all the connections it may have"),
+            Self::AddressFull => {
+                f.write_str("your address has all the connections it may have")
+            }
+            Self::BadHandshake(what) => write!(f, "this is no WebSocket handshake: {what}"),
+            Self::BadVersion => f.write_str("only version 13 of the WebSocket protocol is spoken"),
+            Self::UpgradeRequired => {
+                f.write_str("this room speaks WebSocket, or server-sent events with Accept: text/event-stream")
+            }
+            Self::MethodNotAllowed => f.write_str("only GET and HEAD are answered here"),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Server-sent events (WHATWG HTML, section 9.2): the same events for those without WebSocket.
+//!
+//! The actor runs inside the response body: it is polled when the socket takes more, and not at
+//! all while the client does not read. Its outbox is bounded meanwhile, and the kernel ends a
+//! stalled peer (`TCP_USER_TIMEOUT`), which drops the body, the actor and its [`Presence`].
+
+use crate::{
+    fanout::{Attachment, Link},
+    protocol::WireForm,
+    session::{Plan, Presence, Worker},
+};
+use actix::{Actor, ActorContext, Addr, AsyncContext, fut::ActorFuture};
+use actix_web::{HttpResponse, HttpResponseBuilder, http::header};
+use actix_web_actors::HttpContext;
+use bytes::Bytes;
+use std::{
+    pin::Pin,
+    task::{self, Poll},
+};
+
+/// What an event source sees first: come back after a second if the connection is lost.
+const PREAMBLE: &[u8] = b"retry: 1000\n\n";
+
+/// One event stream.
+struct EventStream {
+    plan: Plan,
+    server: Addr<crate::server::StateServer>,
+    attachment: Attachment,
+    presence: Option<Presence>,
+}
+
+/// Answers with the events of `plan`'s room. `origin` is the page's, which the gate let pass.
+pub fn respond(plan: Plan, worker: &Worker, origin: Option<&header::HeaderValue>) -> HttpResponse {
+    let stream = EventStream {
+        plan,
+        server: worker.server.clone(),
+        attachment: worker.seat(WireForm::EventStream, Link::Body),
+        presence: None,
+    };
+    let mut response = HttpResponse::Ok();
+    allow_origin(&mut response, origin);
+    response
+        .insert_header((header::CONTENT_TYPE, "text/event-stream; charset=utf-8"))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((header::VARY, "Accept, Upgrade, Origin"))
+        // nginx would hold events back otherwise.
+        .insert_header(("x-accel-buffering", "no"))
+        .streaming(HttpContext::create(stream))
+}
+
+/// A page of another origin may read the events only if we say so (Fetch, section 3.2).
+fn allow_origin(response: &mut HttpResponseBuilder, origin: Option<&header::HeaderValue>) {
+    if let Some(origin) = origin {
+        response.insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, origin));
+    }
+}
+
+impl Actor for EventStream {
+    type Context = HttpContext<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let session = self.attachment.outlet().address();
+        log::debug!("session {}: joins room {} by event stream", session.id.0, self.plan.room.0);
+        ctx.write(Bytes::from_static(PREAMBLE));
+        self.presence = Some(Presence::enter(&self.server, self.plan.room, session));
+        ctx.spawn(Drive);
+    }
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        log::debug!("session {}: the event stream ended", self.attachment.outlet().address().id.0);
+    }
+}
+
+/// Moves events from the outlet to the body whenever the body is polled.
+struct Drive;
+
+impl ActorFuture<EventStream> for Drive {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        stream: &mut EventStream,
+        ctx: &mut HttpContext<EventStream>,
+        task: &mut task::Context<'_>,
+    ) -> Poll<()> {
+        let outlet = stream.attachment.outlet();
+        outlet.set_waker(task.waker());
+        if let Some(events) = outlet.take_all() {
+            ctx.write(events);
+        }
+        if outlet.close_requested().is_none() && outlet.take_failure().is_none() {
+            return Poll::Pending;
+        }
+        stream.presence = None;
+        ctx.stop();
+        Poll::Ready(())
+    }
+}

@@ -1,0 +1,44 @@
+//! A server that keeps shared state in step for every client that looks at it.
+//!
+//! # Reading order
+//!
+//! 1. [`protocol`]: what is said on the wire, and RFC 6455 framing.
+//! 2. [`room`]: what clients share; [`room::Room`] and [`room::RoomKind`], one file a kind.
+//! 3. [`state`]: USERS and STATE as plain data. Up to here everything is pure.
+//! 4. [`journal`]: what is committed, in order.
+//! 5. [`fanout`]: a worker thread's sessions and the rounds of writes to them.
+//! 6. [`server`]: the `StateServer` actor, where all actions meet.
+//! 7. [`session`]: the actor of one connection.
+//! 8. [`http`]: routes, gates, upgrade; [`Server`] puts it all together.
+//!
+//! Each module uses only those above it, [`config`] and [`connections`].
+//!
+//! # Running one
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = statesync::Config::load(None, [])?;
+//! let server = statesync::Server::bind(config)?;
+//! println!("listening on {:?}", server.addresses());
+//! actix_rt::System::new().block_on(server.run(std::future::pending()))?;
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod config;
+pub mod connections;
+pub mod fanout;
+pub mod http;
+pub mod journal;
+pub mod logging;
+pub mod protocol;
+pub mod room;
+pub mod server;
+pub mod session;
+pub mod state;
+
+pub use config::Config;
+pub use http::Server;

@@ -1,0 +1,183 @@
+//! `counter`: one number that everyone raises and lowers.
+
+use super::{BadArgument, Effect, Room, RoomKind, SessionId, Speech, UnixMicros};
+use crate::protocol::{ActionError, ErrorCode, Event, Message, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The kind. It takes no arguments.
+#[derive(Debug, Default)]
+pub struct Counter;
+
+/// An action, in the order and in the journal.
+#[derive(Debug, Serialize, Deserialize)]
+struct Change {
+    by: i64,
+}
+
+impl Counter {
+    pub(super) fn from_arguments(arguments: &Map<String, Value>) -> Result<Self, BadArgument> {
+        match arguments.keys().next() {
+            None => Ok(Self),
+            Some(key) => Err(BadArgument::new(key, "a counter has no arguments")),
+        }
+    }
+}
+
+impl RoomKind for Counter {
+    fn name(&self) -> &'static str {
+        "counter"
+    }
+
+    fn speech(&self) -> Speech {
+        Speech::Events
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    fn decode(&self, message: Message) -> Result<Message, ActionError> {
+        let object = json::object(&message)?;
+        let by = match object.get("action") {
+            Some(Value::String(action)) if action == "plus" => 1,
+            Some(Value::String(action)) if action == "minus" => -1,
+            Some(Value::String(action)) => {
+                let action: String = action.chars().take(40).collect();
+                let message = format!("no action {action:?}; a counter knows plus and minus");
+                return Err(ActionError::new(ErrorCode::UnknownAction, message));
+            }
+            Some(_) => {
+                return Err(ActionError::new(ErrorCode::BadField, "\"action\" must be a string"));
+            }
+            None => return Err(ActionError::new(ErrorCode::BadField, "\"action\" is missing")),
+        };
+        Ok(encode(&Change { by }))
+    }
+
+    fn open(&self) -> Box<dyn Room> {
+        Box::new(Value64(0))
+    }
+}
+
+fn encode(change: &Change) -> Message {
+    // A struct of one number always becomes JSON.
+    Message::Text(serde_json::to_string(change).unwrap_or_default().into())
+}
+
+/// The room: the number.
+struct Value64(i64);
+
+impl Value64 {
+    fn to_json(&self) -> Value {
+        self.0.into()
+    }
+}
+
+impl Room for Value64 {
+    fn greeting(&self) -> Option<Event> {
+        Some(Event::State(self.to_json()))
+    }
+
+    fn apply(
+        &mut self,
+        action: &Message,
+        _from: SessionId,
+        _at: UnixMicros,
+    ) -> Result<Vec<Effect>, ActionError> {
+        let change: Change = serde_json::from_slice(action.as_bytes())
+            .map_err(|error| ActionError::new(ErrorCode::BadJson, error.to_string()))?;
+        self.0 = self.0.checked_add(change.by).ok_or_else(|| {
+            let message = "the counter would leave the 64-bit integers";
+            ActionError::new(ErrorCode::OutOfRange, message)
+        })?;
+        Ok(vec![Effect::State(self.to_json())])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FROM: SessionId = SessionId(1);
+    const AT: UnixMicros = UnixMicros(0);
+
+    fn text(text: &str) -> Message {
+        Message::Text(text.to_owned().into())
+    }
+
+    #[test]
+    fn plus_and_minus_change_the_number_as_text_and_as_bytes() {
+        let mut room = Counter.open();
+        let cases = [
+            (text(r#"{"action":"plus"}"#), 1),
+            (Message::Binary(br#"{"action":"plus"}"#.as_slice().into()), 2),
+            (text(r#" { "other" : [1, {"a": null}], "action" : "minus" } "#), 1),
+            (text("{\"action\":\"\\u0070lus\"}"), 2),
+        ];
+        for (message, value) in cases {
+            let action = Counter.decode(message.clone()).expect("a good action");
+            let effects = room.apply(&action, FROM, AT).expect("in range");
+            assert_eq!(effects, [Effect::State(value.into())], "after {message:?}");
+        }
+    }
+
+    #[test]
+    fn bad_input_is_named() {
+        let deep = format!("{{\"action\":\"plus\",\"x\":{}1{}}}", "[".repeat(200), "]".repeat(200));
+        let cases: &[(&[u8], ErrorCode, &str)] = &[
+            (b"", ErrorCode::BadJson, "empty"),
+            (b" \r\n", ErrorCode::BadJson, "empty"),
+            (b"plus", ErrorCode::BadJson, "not JSON"),
+            (b"[]", ErrorCode::BadJson, "object"),
+            (b"1", ErrorCode::BadJson, "object"),
+            (b"null", ErrorCode::BadJson, "object"),
+            (b"{}", ErrorCode::BadField, "missing"),
+            (br#"{"action":null}"#, ErrorCode::BadField, "string"),
+            (br#"{"action":1}"#, ErrorCode::BadField, "string"),
+            (br#"{"action":["plus"]}"#, ErrorCode::BadField, "string"),
+            (br#"{"action":"times"}"#, ErrorCode::UnknownAction, "times"),
+            (br#"{"action":"Plus"}"#, ErrorCode::UnknownAction, "Plus"),
+            (br#"{"action":"plus"}{}"#, ErrorCode::BadJson, "trailing"),
+            (br#"{"action":"plus"} x"#, ErrorCode::BadJson, "trailing"),
+            (br#"{"action":"plus","n":1e999}"#, ErrorCode::BadJson, "out of range"),
+            (br#"{"action":"plus","action":"plus"}"#, ErrorCode::BadJson, "twice"),
+            (br#"{"action":"plus","x":{"a":1,"a":2}}"#, ErrorCode::BadJson, "twice"),
+            (br#"{"action":"plus""#, ErrorCode::BadJson, "EOF"),
+            (b"{\"action\":\"pl\xFFus\"}", ErrorCode::BadJson, "UTF-8"),
+            (deep.as_bytes(), ErrorCode::BadJson, "recursion"),
+        ];
+        for (bytes, code, part) in cases {
+            let shown = String::from_utf8_lossy(bytes);
+            let error = Counter
+                .decode(Message::Binary(bytes.to_vec().into()))
+                .expect_err(&format!("{shown} must be refused"));
+            assert_eq!(error.code, *code, "for {shown}: {error}");
+            assert!(error.message.contains(part), "for {shown}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_long_unknown_action_is_not_sent_back_whole() {
+        let action = format!("{{\"action\":\"{}\"}}", "x".repeat(60_000));
+        let error = Counter.decode(text(&action)).expect_err("unknown");
+        assert!(error.message.len() < 200, "{} bytes", error.message.len());
+    }
+
+    #[test]
+    fn overflow_is_refused_and_changes_nothing() {
+        for (start, by) in [(i64::MAX, 1), (i64::MIN, -1)] {
+            let mut room = Value64(start);
+            let error = room.apply(&encode(&Change { by }), FROM, AT).expect_err("overflow");
+            assert_eq!(error.code, ErrorCode::OutOfRange);
+            assert_eq!(room.0, start, "the state is as it was");
+        }
+    }
+
+    #[test]
+    fn arguments_are_refused() {
+        let arguments = [("step".to_owned(), Value::from(2))].into_iter().collect();
+        let error = Counter::from_arguments(&arguments).expect_err("no arguments");
+        assert_eq!(error.key, "step");
+    }
+}

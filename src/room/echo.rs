@@ -1,0 +1,174 @@
+//! `echo`: a message comes back to its sender, as it was or in a template. Plain text; keeps nothing.
+
+use super::{BadArgument, Effect, Room, RoomKind, SessionId, Speech, Template, UnixMicros};
+use crate::protocol::{ActionError, Event, Message};
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value};
+use std::{collections::HashMap, num::NonZeroU32};
+
+/// The kind, with its arguments.
+#[derive(Debug, Clone)]
+pub struct Echo {
+    template: Template,
+    close_after: Option<NonZeroU32>,
+    zone: TimeZone,
+}
+
+impl Echo {
+    /// `template`: what is sent back, the message itself by default. `close_after`: after so many
+    /// answers the connection is closed normally; never by default.
+    pub(super) fn from_arguments(arguments: &Map<String, Value>) -> Result<Self, BadArgument> {
+        let mut template = "{message}";
+        let mut close_after = None;
+        for (key, value) in arguments {
+            let bad = |message| BadArgument::new(key, message);
+            match key.as_str() {
+                "template" => template = value.as_str().ok_or_else(|| bad("a string is needed"))?,
+                "close_after" => {
+                    let count = value.as_u64().and_then(|count| NonZeroU32::new(count.try_into().ok()?));
+                    close_after = Some(count.ok_or_else(|| bad("a number from 1 is needed"))?);
+                }
+                _ => return Err(bad("an echo room knows template and close_after")),
+            }
+        }
+        let template = Template::parse(template)
+            .map_err(|message| BadArgument::new("template", message))?;
+        Ok(Self { template, close_after, zone: TimeZone::system() })
+    }
+}
+
+impl RoomKind for Echo {
+    fn name(&self) -> &'static str {
+        "echo"
+    }
+
+    fn speech(&self) -> Speech {
+        Speech::Plain
+    }
+
+    fn is_durable(&self) -> bool {
+        false
+    }
+
+    fn decode(&self, message: Message) -> Result<Message, ActionError> {
+        Ok(message)
+    }
+
+    fn open(&self) -> Box<dyn Room> {
+        Box::new(EchoRoom { kind: self.clone(), answers: HashMap::new() })
+    }
+}
+
+struct EchoRoom {
+    kind: Echo,
+    /// How many answers each session got; only where `close_after` asks.
+    answers: HashMap<SessionId, u32>,
+}
+
+impl EchoRoom {
+    fn answer(&self, message: &Message, at: UnixMicros) -> Message {
+        match message {
+            Message::Text(text) if !self.kind.template.is_identity() => {
+                Message::Text(self.kind.template.fill(text, at, &self.kind.zone).into())
+            }
+            // Bytes have no place in a text template: they come back as they are.
+            _ => message.clone(),
+        }
+    }
+}
+
+impl Room for EchoRoom {
+    fn greeting(&self) -> Option<Event> {
+        None
+    }
+
+    fn apply(
+        &mut self,
+        action: &Message,
+        from: SessionId,
+        at: UnixMicros,
+    ) -> Result<Vec<Effect>, ActionError> {
+        let mut effects = vec![Effect::Reply(Event::Message(self.answer(action, at)))];
+        if let Some(limit) = self.kind.close_after {
+            let answers = self.answers.entry(from).or_default();
+            *answers += 1;
+            if *answers == limit.get() {
+                effects.push(Effect::CloseSender);
+            } else if *answers > limit.get() {
+                effects.clear();
+            }
+        }
+        Ok(effects)
+    }
+
+    fn left(&mut self, session: SessionId) {
+        self.answers.remove(&session);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::kind;
+
+    const AT: UnixMicros = UnixMicros(0);
+
+    fn open(arguments: Value) -> Box<dyn Room> {
+        let Value::Object(arguments) = arguments else { panic!("a table") };
+        kind("echo", &arguments).expect("good arguments").open()
+    }
+
+    fn text(text: &str) -> Message {
+        Message::Text(text.to_owned().into())
+    }
+
+    #[test]
+    fn messages_come_back_in_the_template() {
+        for (template, answer) in
+            [("{message}", "你好"), ("Hello {message}!", "Hello 你好!"), ("x", "x")]
+        {
+            let mut room = open(serde_json::json!({ "template": template }));
+            let effects = room.apply(&text("你好"), SessionId(1), AT).expect("never refused");
+            assert_eq!(effects, [Effect::Reply(Event::Message(text(answer)))]);
+        }
+    }
+
+    #[test]
+    fn bytes_come_back_as_they_are() {
+        let mut room = open(serde_json::json!({ "template": "Hello {message}!" }));
+        let bytes = Message::Binary(vec![0, 255].into());
+        let effects = room.apply(&bytes, SessionId(1), AT).expect("never refused");
+        assert_eq!(effects, [Effect::Reply(Event::Message(bytes))]);
+    }
+
+    #[test]
+    fn the_connection_is_closed_after_as_many_answers_as_asked() {
+        let mut room = open(serde_json::json!({ "close_after": 2 }));
+        let mut effects = |session| {
+            room.apply(&text("a"), SessionId(session), AT).expect("never refused").len()
+        };
+        assert_eq!(effects(1), 1, "the first answer");
+        assert_eq!(effects(2), 1, "another session counts for itself");
+        assert_eq!(effects(1), 2, "the second answer, and the close");
+        assert_eq!(effects(1), 0, "nothing after the close");
+        room.left(SessionId(1));
+        let again = room.apply(&text("a"), SessionId(1), AT).expect("never refused");
+        assert_eq!(again.len(), 1, "who left is forgotten");
+    }
+
+    #[test]
+    fn bad_arguments_are_named() {
+        for (arguments, key, part) in [
+            (serde_json::json!({ "templat": "x" }), "templat", "knows template"),
+            (serde_json::json!({ "template": 1 }), "template", "string"),
+            (serde_json::json!({ "template": "{name}" }), "template", "{name}"),
+            (serde_json::json!({ "close_after": 0 }), "close_after", "from 1"),
+            (serde_json::json!({ "close_after": -1 }), "close_after", "from 1"),
+        ] {
+            let Value::Object(table) = arguments else { panic!("a table") };
+            let error = Echo::from_arguments(&table).expect_err("must be refused");
+            assert_eq!(error.key, key);
+            assert!(error.message.contains(part), "{error:?}");
+        }
+    }
+}

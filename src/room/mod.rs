@@ -1,0 +1,124 @@
+//! Rooms: what clients share. A [`RoomKind`] says what may be sent and opens rooms; a [`Room`] is
+//! the state and how an action changes it. One file a kind.
+//!
+//! A room is a pure state machine: the same actions at the same times give the same state and the
+//! same effects. It sees no clock, no randomness, no socket and no actor.
+
+mod counter;
+mod echo;
+mod template;
+
+pub use counter::Counter;
+pub use echo::Echo;
+pub use template::Template;
+
+use crate::protocol::{ActionError, Event, Message};
+use serde_json::{Map, Value};
+use std::{fmt::Debug, sync::Arc};
+
+/// Which room, by its place in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoomId(pub u32);
+
+/// A session's number: never used twice while the server runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
+/// A point in time: microseconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct UnixMicros(pub i64);
+
+/// How a room talks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speech {
+    /// JSON events: `users`, `state`, `error` and those of the kind.
+    Events,
+    /// Its own messages and nothing else.
+    Plain,
+}
+
+/// A kind of room with its arguments. Shared by all threads; holds no state.
+pub trait RoomKind: Send + Sync + Debug {
+    /// The name in the configuration.
+    fn name(&self) -> &'static str;
+
+    /// How rooms of this kind talk.
+    fn speech(&self) -> Speech;
+
+    /// Whether actions go through the journal. Only what the room keeps is worth it.
+    fn is_durable(&self) -> bool;
+
+    /// Checks what a client sent and makes it an action: the form in which the journal keeps it and
+    /// [`Room::apply`] reads it. Runs on the connection's thread.
+    ///
+    /// # Errors
+    /// What is wrong, for the client that sent it.
+    fn decode(&self, message: Message) -> Result<Message, ActionError>;
+
+    /// A new room in its first state.
+    fn open(&self) -> Box<dyn Room>;
+}
+
+/// One room's state.
+pub trait Room: Send {
+    /// What a newcomer is told, after `users`.
+    fn greeting(&self) -> Option<Event>;
+
+    /// Carries out an action that [`RoomKind::decode`] made, sent by `from` and put in order at
+    /// `at`.
+    ///
+    /// # Errors
+    /// Why the action is refused; then the state is as it was.
+    fn apply(
+        &mut self,
+        action: &Message,
+        from: SessionId,
+        at: UnixMicros,
+    ) -> Result<Vec<Effect>, ActionError>;
+
+    /// A session has left. Rooms that keep something for each session forget it here.
+    fn left(&mut self, _session: SessionId) {}
+}
+
+/// What an action brings about outside the room's state.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Everyone is told the new state. A client that cannot keep up gets only the newest.
+    State(Value),
+    /// The sender alone is told.
+    Reply(Event),
+    /// The sender's connection is closed normally, after what it was sent.
+    CloseSender,
+}
+
+/// What is wrong with a room's table in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadArgument {
+    /// The key it is about.
+    pub key: String,
+    /// A sentence for the author of the configuration.
+    pub message: String,
+}
+
+impl BadArgument {
+    /// `key` is wrong, because of `message`.
+    pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { key: key.into(), message: message.into() }
+    }
+}
+
+/// Makes the kind called `name` with the keys that its `[[room]]` table has besides `path` and
+/// `kind`.
+///
+/// # Errors
+/// What is wrong first.
+pub fn kind(name: &str, arguments: &Map<String, Value>) -> Result<Arc<dyn RoomKind>, BadArgument> {
+    match name {
+        "counter" => Counter::from_arguments(arguments).map(|kind| Arc::new(kind) as _),
+        "echo" => Echo::from_arguments(arguments).map(|kind| Arc::new(kind) as _),
+        _ => Err(BadArgument::new(
+            "kind",
+            format!("there is no room kind {name:?}; there are \"counter\" and \"echo\""),
+        )),
+    }
+}

@@ -1,0 +1,400 @@
+//! The [`Session`] actor: one WebSocket connection, on its raw socket.
+//!
+//! Frames come in and become actions for the [`StateServer`]; what its outlet holds goes out. It
+//! knows no HTTP: the opening handshake is done when it starts.
+
+use crate::{
+    connections::Permit,
+    fanout::{Attachment, Audience, Failure, Link, Outlet},
+    log_limited,
+    protocol::{
+        ActionError, CloseCode, EncodedEvent, Event, Message, WireForm,
+        frame::{self, Decoder, FrameError, Incoming, Opcode},
+    },
+    room::{RoomId, RoomKind, SessionId, Speech},
+    server::{Act, Join, Leave, StateServer},
+    state::SessionAddress,
+};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, fut::ActorFuture};
+use bytes::{Bytes, BytesMut};
+use std::{
+    cell::RefCell,
+    fmt, io,
+    pin::Pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{self, Poll},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    net::{TcpStream, tcp::OwnedReadHalf},
+    time::Sleep,
+};
+
+/// Bytes read from a socket at once. One buffer serves a whole thread. It also bounds what one
+/// reading may bring before a session's limits are looked at again.
+const READ_BUFFER_BYTES: usize = 16 * 1024;
+
+thread_local! {
+    static READ_BUFFER: RefCell<Box<[u8]>> =
+        RefCell::new(vec![0; READ_BUFFER_BYTES].into_boxed_slice());
+}
+
+/// What the sessions of one worker thread share.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    /// The thread's sessions.
+    pub audience: Rc<Audience>,
+    /// Where joins, leaves and actions go.
+    pub server: Addr<StateServer>,
+    /// The next session's number; the same counter for all threads.
+    pub next_session: Arc<AtomicU64>,
+    /// How long the peer has to answer a close frame.
+    pub close_timeout: Duration,
+    /// The largest message a client may send.
+    pub max_message_bytes: usize,
+}
+
+impl Worker {
+    /// A seat for a new session that writes to `link` in `form`.
+    pub fn seat(&self, form: WireForm, link: Link) -> Attachment {
+        let id = SessionId(self.next_session.fetch_add(1, Ordering::Relaxed));
+        self.audience.attach(id, form, link)
+    }
+}
+
+/// What the gates decided about a connection. The permit goes with the session, so that the
+/// connection counts until its last byte.
+#[derive(Debug)]
+pub struct Plan {
+    /// The room.
+    pub room: RoomId,
+    /// Its kind.
+    pub kind: Arc<dyn RoomKind>,
+    /// The connection's place in the limits.
+    pub permit: Permit,
+}
+
+/// Being in a room: told to the [`StateServer`] when it begins and, on drop, when it ends, however
+/// it ends.
+#[derive(Debug)]
+pub struct Presence {
+    server: Addr<StateServer>,
+    room: RoomId,
+    session: SessionAddress,
+}
+
+impl Presence {
+    /// Enters `room`.
+    pub fn enter(server: &Addr<StateServer>, room: RoomId, session: SessionAddress) -> Self {
+        server.do_send(Join { room, session });
+        Self { server: server.clone(), room, session }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.server.do_send(Leave { room: self.room, session: self.session });
+    }
+}
+
+/// One WebSocket connection.
+#[derive(Debug)]
+pub struct Session {
+    reader: OwnedReadHalf,
+    decoder: Decoder,
+    /// Frames that came together with the handshake.
+    early: BytesMut,
+    dialogue: Dialogue,
+}
+
+/// What a session says and how far it is; all of it but the reading.
+#[derive(Debug)]
+struct Dialogue {
+    plan: Plan,
+    server: Addr<StateServer>,
+    attachment: Attachment,
+    presence: Option<Presence>,
+    phase: Phase,
+    close_timeout: Duration,
+    /// When a session that is closing is let go.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Frames come in and go out.
+    Open,
+    /// The server sent its close frame and waits for the peer's.
+    Closing,
+    /// Nothing that comes in matters any more. The last frames go out, then FIN; bytes are read
+    /// only to be dropped, for unread bytes would turn the close into a reset (RFC 6455, 7.1.1).
+    Finishing,
+    /// FIN is sent.
+    Finished,
+}
+
+/// Why a session ended.
+#[derive(Debug)]
+enum Departure {
+    /// After a closing handshake.
+    Closed,
+    /// The peer ended the connection without one.
+    Eof,
+    /// The socket failed.
+    Io(io::Error),
+    /// No sign of life in time.
+    Dead,
+    /// The peer did not end the connection in time.
+    CloseTimeout,
+}
+
+impl fmt::Display for Departure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("closed"),
+            Self::Eof => f.write_str("ended by the peer without a close frame"),
+            Self::Io(error) => write!(f, "lost: {error}"),
+            Self::Dead => f.write_str("dead: no sign of life in heartbeat.timeout"),
+            Self::CloseTimeout => f.write_str("let go: the peer did not close in close_timeout"),
+        }
+    }
+}
+
+impl Session {
+    /// Starts a session on a socket whose opening handshake is done. `early` is what was read from
+    /// it beyond the handshake.
+    pub fn start_on(socket: TcpStream, early: BytesMut, plan: Plan, worker: &Worker) {
+        let (reader, writer) = socket.into_split();
+        let session = Self {
+            reader,
+            decoder: Decoder::new(worker.max_message_bytes),
+            early,
+            dialogue: Dialogue {
+                plan,
+                server: worker.server.clone(),
+                attachment: worker.seat(WireForm::WebSocket, Link::Socket(writer)),
+                presence: None,
+                phase: Phase::Open,
+                close_timeout: worker.close_timeout,
+                deadline: None,
+            },
+        };
+        session.start();
+    }
+
+    /// Reads, answers and writes as far as the socket goes.
+    fn drive(&mut self, cx: &mut task::Context<'_>) -> Poll<Departure> {
+        self.dialogue.outlet().set_waker(cx.waker());
+        if let Some(failure) = self.dialogue.outlet().take_failure() {
+            return Poll::Ready(failure.into());
+        }
+        if !self.early.is_empty() {
+            let mut early = std::mem::take(&mut self.early);
+            self.take_in(&mut early);
+        }
+        loop {
+            self.dialogue.heed_close_request();
+            if let Poll::Ready(departure) = self.read(cx) {
+                return Poll::Ready(departure);
+            }
+            let was_paused = !self.dialogue.may_read();
+            if let Poll::Ready(Err(error)) = self.dialogue.write(cx) {
+                return Poll::Ready(Departure::Io(error));
+            }
+            if !(was_paused && self.dialogue.may_read()) {
+                return self.dialogue.poll_deadline(cx);
+            }
+        }
+    }
+
+    /// Reads until the socket has no more or the session may not be read.
+    fn read(&mut self, cx: &mut task::Context<'_>) -> Poll<Departure> {
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            while self.dialogue.may_read() {
+                let mut read = ReadBuf::new(buffer);
+                match task::ready!(Pin::new(&mut self.reader).poll_read(cx, &mut read)) {
+                    Ok(()) if read.filled().is_empty() => {
+                        return Poll::Ready(match self.dialogue.phase {
+                            Phase::Open | Phase::Closing => Departure::Eof,
+                            Phase::Finishing | Phase::Finished => Departure::Closed,
+                        });
+                    }
+                    Ok(()) => self.take_in(read.filled_mut()),
+                    Err(error) => return Poll::Ready(Departure::Io(error)),
+                }
+            }
+            Poll::Pending
+        })
+    }
+
+    /// Decodes bytes and acts on what they say.
+    fn take_in(&mut self, mut bytes: &mut [u8]) {
+        self.dialogue.outlet().heard();
+        while !bytes.is_empty() && self.dialogue.reads_frames() {
+            match self.decoder.next(bytes) {
+                Ok((used, event)) => {
+                    if let Some(event) = event {
+                        self.dialogue.heed(event);
+                    }
+                    bytes = &mut bytes[used..];
+                }
+                Err(error) => return self.dialogue.give_up(error),
+            }
+        }
+    }
+}
+
+impl Dialogue {
+    fn outlet(&self) -> &Outlet {
+        self.attachment.outlet()
+    }
+
+    fn id(&self) -> u64 {
+        self.outlet().address().id.0
+    }
+
+    fn reads_frames(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Closing)
+    }
+
+    /// A session that is closing is read in any case: its peer's answer is waited for.
+    fn may_read(&self) -> bool {
+        self.phase != Phase::Open || self.outlet().may_read()
+    }
+
+    fn heed(&mut self, event: Incoming<'_>) {
+        log::trace!("session {}: < {event:?}", self.id());
+        match event {
+            Incoming::Text(text) => self.act(Message::Text(text.into())),
+            Incoming::Binary(bytes) => self.act(Message::Binary(Bytes::copy_from_slice(bytes))),
+            Incoming::Ping(payload) => self.outlet().queue(frame::encode(Opcode::Pong, payload)),
+            Incoming::Pong(_) | Incoming::Fragment(_) => {}
+            Incoming::Close(close) => self.answer_close(close),
+        }
+    }
+
+    fn act(&mut self, message: Message) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        match self.plan.kind.decode(message) {
+            Ok(action) => {
+                let cost = self.outlet().take_credit(action.as_bytes().len());
+                let session = self.outlet().address();
+                self.server.do_send(Act { room: self.plan.room, session, action, cost });
+            }
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    /// Tells the client what was wrong with what it sent.
+    fn refuse(&self, error: ActionError) {
+        log_limited!(log::Level::Warn, "session {}: refused {error}", self.id());
+        if self.plan.kind.speech() == Speech::Events {
+            let event = EncodedEvent::new(&Event::Error(error));
+            self.outlet().queue(event.bytes(self.outlet().form()).clone());
+        }
+    }
+
+    /// The peer closes, or answers our close.
+    fn answer_close(&mut self, close: Option<(u16, &str)>) {
+        log::debug!("session {}: the peer sent close {close:?}", self.id());
+        if self.phase == Phase::Open {
+            // The same code comes back; none if there was none (RFC 6455, section 5.5.1).
+            let answer = match close {
+                Some((code, _)) => frame::encode_close(CloseCode(code), ""),
+                None => frame::encode(Opcode::Close, b""),
+            };
+            self.outlet().queue_close(answer);
+        }
+        self.leave(Phase::Finishing);
+    }
+
+    /// What the peer sent has no meaning: say why, and end.
+    fn give_up(&mut self, error: FrameError) {
+        let code = error.close_code();
+        log::debug!("session {}: closing with {code}: {error}", self.id());
+        if self.phase == Phase::Open {
+            self.outlet().queue_close(frame::encode_close(code, &error.to_string()));
+        }
+        self.leave(Phase::Finishing);
+    }
+
+    /// Starts the closing handshake if the server wants the session closed.
+    fn heed_close_request(&mut self) {
+        if let (Phase::Open, Some(code)) = (self.phase, self.outlet().close_requested()) {
+            log::debug!("session {}: closing with {code}", self.id());
+            self.outlet().queue_close(frame::encode_close(code, ""));
+            self.leave(Phase::Closing);
+        }
+    }
+
+    /// Counts the session out and gives it `close_timeout` to end.
+    fn leave(&mut self, phase: Phase) {
+        self.presence = None;
+        self.phase = phase;
+        let timeout = self.close_timeout;
+        self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+    }
+
+    fn write(&mut self, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        task::ready!(self.outlet().poll_flush(cx))?;
+        if self.phase == Phase::Finishing {
+            self.phase = Phase::Finished;
+            self.outlet().shut_down()?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_deadline(&mut self, cx: &mut task::Context<'_>) -> Poll<Departure> {
+        match &mut self.deadline {
+            Some(deadline) => deadline.as_mut().poll(cx).map(|()| Departure::CloseTimeout),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl From<Failure> for Departure {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Write(error) => Self::Io(error),
+            Failure::Dead => Self::Dead,
+        }
+    }
+}
+
+impl Actor for Session {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let dialogue = &mut self.dialogue;
+        let session = dialogue.outlet().address();
+        log::debug!("session {}: joins room {}", dialogue.id(), dialogue.plan.room.0);
+        dialogue.presence = Some(Presence::enter(&dialogue.server, dialogue.plan.room, session));
+        ctx.spawn(Drive);
+    }
+}
+
+/// Drives the session until it ends.
+struct Drive;
+
+impl ActorFuture<Session> for Drive {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        session: &mut Session,
+        ctx: &mut Context<Session>,
+        task: &mut task::Context<'_>,
+    ) -> Poll<()> {
+        let departure = task::ready!(session.drive(task));
+        log::debug!("session {}: {departure}", session.dialogue.id());
+        ctx.stop();
+        Poll::Ready(())
+    }
+}
