@@ -183,7 +183,11 @@ impl StateServer {
             && !self.is_presence_timer_set
         {
             self.is_presence_timer_set = true;
-            ctx.run_later(delay, |this, _| this.tell_users());
+            ctx.run_later(delay, |this, ctx| {
+                this.tell_users();
+                // The timer may be polled after this turn's end.
+                this.end_turn(ctx);
+            });
         }
     }
 

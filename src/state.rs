@@ -65,6 +65,11 @@ pub enum Delivery {
     },
 }
 
+/// So many `users` events are delivered in one presence interval before the others wait for its
+/// end: a few people coming and going see each other at once, and the writes for it take less than
+/// a millisecond. Telling thousands each time would be quadratic.
+const PRESENCE_BURST_EVENTS: usize = 256;
+
 /// All rooms and who is in them.
 pub struct State {
     rooms: Vec<OpenRoom>,
@@ -77,20 +82,23 @@ struct OpenRoom {
     kind: Arc<dyn RoomKind>,
     room: Box<dyn Room>,
     users: HashSet<SessionAddress>,
-    /// `users` was told last at this time; `None` if never.
-    told_at: Option<Duration>,
+    /// When the current presence interval began; `None` before the first.
+    interval_start: Option<Duration>,
+    /// How many `users` events were delivered in it.
+    told_events: usize,
     is_untold: bool,
 }
 
 impl State {
     /// Opens a room of each kind, in the order of their [`RoomId`]s. `users` events of a room are
-    /// at least `presence_interval` apart when many come and go.
+    /// at least `presence_interval` apart when many come and go, and at once when few do.
     pub fn new(kinds: &[Arc<dyn RoomKind>], presence_interval: Duration) -> Self {
         let open = |kind: &Arc<dyn RoomKind>| OpenRoom {
             kind: kind.clone(),
             room: kind.open(),
             users: HashSet::new(),
-            told_at: None,
+            interval_start: None,
+            told_events: 0,
             is_untold: false,
         };
         Self { rooms: kinds.iter().map(open).collect(), presence_interval, untold: Vec::new() }
@@ -165,7 +173,7 @@ impl State {
 
     /// How long after `now` the next [`State::tell_untold`] is due; `None` when all is told.
     pub fn presence_due(&self, now: Duration) -> Option<Duration> {
-        let due = |room: &RoomId| self.told_again_at(*room).saturating_sub(now);
+        let due = |room: &RoomId| self.next_interval_at(*room).saturating_sub(now);
         self.untold.iter().map(due).min()
     }
 
@@ -181,9 +189,9 @@ impl State {
         self.presence_interval = interval;
     }
 
-    fn told_again_at(&self, room: RoomId) -> Duration {
-        let told_at = self.rooms[room.0 as usize].told_at;
-        told_at.map_or(Duration::ZERO, |told_at| told_at + self.presence_interval)
+    fn next_interval_at(&self, room: RoomId) -> Duration {
+        let start = self.rooms[room.0 as usize].interval_start;
+        start.map_or(Duration::ZERO, |start| start + self.presence_interval)
     }
 
     fn users_event(&self, room: RoomId) -> Event {
@@ -192,10 +200,16 @@ impl State {
 
     /// Tells the room how many are in it, or notes that it must be told later. Says which.
     fn tell_users(&mut self, room: RoomId, now: Duration, out: &mut Vec<Delivery>) -> bool {
-        let is_due = self.told_again_at(room) <= now;
+        let is_new_interval = self.next_interval_at(room) <= now;
         let open = &mut self.rooms[room.0 as usize];
+        if is_new_interval {
+            open.interval_start = Some(now);
+            open.told_events = 0;
+        }
+        let told_events = open.told_events + open.users.len();
+        let is_due = is_new_interval || told_events <= PRESENCE_BURST_EVENTS;
         if is_due {
-            open.told_at = Some(now);
+            open.told_events = told_events;
             if std::mem::take(&mut open.is_untold) {
                 self.untold.retain(|untold| *untold != room);
             }

@@ -1,0 +1,278 @@
+//! A real server on a port of its own, and a client that sends and reads raw bytes.
+
+#![allow(dead_code, reason = "each test file uses its part of this module")]
+
+use statesync::{Config, Server};
+use std::{
+    io::{self, Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+use tokio::sync::oneshot;
+
+/// How long anything in a test may take. Generous: it is only ever reached by a failure.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A server in a thread of this process. Stopped when dropped.
+pub struct TestServer {
+    pub address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl TestServer {
+    /// Starts the embedded defaults, changed by `toml`, on a port of the system's choice.
+    pub fn start(toml: &str) -> Self {
+        let toml = match toml.contains("[server]") {
+            true => toml.replace("[server]", "[server]\nbind = \"127.0.0.1:0\""),
+            false => format!("[server]\nbind = \"127.0.0.1:0\"\n{toml}"),
+        };
+        let config = Config::parse("the test's configuration", &toml, []).expect("good TOML");
+        let server = Server::bind(config).expect("a free port");
+        let address = server.addresses()[0];
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            let result = actix_rt::System::new().block_on(server.run(stopped));
+            result.expect("the server stopped by itself");
+        });
+        Self { address, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Stops the server and waits for its end.
+    pub fn stop(mut self) {
+        self.stop_and_join();
+    }
+
+    /// Tells the server to stop and does not wait.
+    pub fn begin_stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+
+    fn stop_and_join(&mut self) {
+        self.begin_stop();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+            && !std::thread::panicking()
+        {
+            panic!("the server's thread panicked");
+        }
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.stop_and_join();
+    }
+}
+
+/// What a raw client read: one frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    pub opcode: u8,
+    pub payload: Vec<u8>,
+}
+
+impl Frame {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.payload).expect("the server sends UTF-8")
+    }
+
+    /// The code of a close frame.
+    pub fn close_code(&self) -> Option<u16> {
+        assert_eq!(self.opcode, 0x8, "expected a close frame, got {self:?}");
+        self.payload.first_chunk().map(|code| u16::from_be_bytes(*code))
+    }
+}
+
+/// A WebSocket client made of bytes.
+pub struct RawClient {
+    pub socket: TcpStream,
+    received: Vec<u8>,
+}
+
+pub const HANDSHAKE: &str = "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+    Sec-WebSocket-Version: 13\r\n\r\n";
+
+impl RawClient {
+    /// Connects a socket and says nothing yet.
+    pub fn connect(address: SocketAddr) -> Self {
+        let socket = TcpStream::connect(address).expect("the server listens");
+        socket.set_read_timeout(Some(DEADLINE)).expect("a socket option");
+        socket.set_write_timeout(Some(DEADLINE)).expect("a socket option");
+        socket.set_nodelay(true).expect("a socket option");
+        Self { socket, received: Vec::new() }
+    }
+
+    /// Does the opening handshake for the room at `path`.
+    pub fn open(address: SocketAddr, path: &str) -> Self {
+        let mut client = Self::connect(address);
+        client.send_bytes(HANDSHAKE.replace("{path}", path).as_bytes());
+        let head = client.read_head();
+        assert!(head.starts_with("HTTP/1.1 101 "), "the upgrade was refused:\n{head}");
+        let accept = "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+        assert!(head.to_ascii_lowercase().contains(&accept.to_ascii_lowercase()), "{head}");
+        client
+    }
+
+    /// Opens the counter at `/` and reads the first `users` and `state`; returns the state.
+    pub fn join_counter(address: SocketAddr) -> (Self, i64) {
+        let mut client = Self::open(address, "/");
+        let users = client.read_event();
+        assert_eq!(users["type"], "users", "a newcomer hears users first, not {users}");
+        let state = client.read_event();
+        assert_eq!(state["type"], "state", "then the state, not {state}");
+        let value = state["value"].as_i64().expect("a number");
+        (client, value)
+    }
+
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).expect("the server reads");
+    }
+
+    /// Sends one masked frame.
+    pub fn send(&mut self, first_byte: u8, payload: &[u8]) {
+        self.send_bytes(&masked(first_byte, payload));
+    }
+
+    pub fn send_text(&mut self, text: &str) {
+        self.send(0x81, text.as_bytes());
+    }
+
+    /// Reads the head of an HTTP answer, with its empty line.
+    pub fn read_head(&mut self) -> String {
+        loop {
+            if let Some(end) = self.received.windows(4).position(|four| four == b"\r\n\r\n") {
+                let rest = self.received.split_off(end + 4);
+                let head = std::mem::replace(&mut self.received, rest);
+                return String::from_utf8(head).expect("an HTTP head is ASCII");
+            }
+            let count = self.fill().expect("an HTTP answer");
+            assert!(count > 0, "the connection ended before an answer: {:?}", self.received);
+        }
+    }
+
+    /// Reads until the server ends the connection.
+    pub fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
+        while self.fill()? > 0 {}
+        Ok(std::mem::take(&mut self.received))
+    }
+
+    fn fill(&mut self) -> io::Result<usize> {
+        let mut buffer = [0; 16 * 1024];
+        let count = self.socket.read(&mut buffer)?;
+        self.received.extend_from_slice(&buffer[..count]);
+        Ok(count)
+    }
+
+    /// Reads one frame, or `None` at the end of the connection.
+    pub fn try_read(&mut self) -> io::Result<Option<Frame>> {
+        loop {
+            if let Some((frame, length)) = parse_server_frame(&self.received) {
+                self.received.drain(..length);
+                return Ok(Some(frame));
+            }
+            if self.fill()? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    pub fn read(&mut self) -> Frame {
+        let frame = self.try_read().expect("the server answers in time");
+        frame.expect("a frame, but the server ended the connection")
+    }
+
+    /// Reads the next event, answering pings on the way.
+    pub fn read_event(&mut self) -> serde_json::Value {
+        loop {
+            let frame = self.read();
+            match frame.opcode {
+                0x1 => return serde_json::from_slice(&frame.payload).expect("events are JSON"),
+                0x9 => self.send(0x8A, &frame.payload),
+                other => panic!("expected an event, got opcode {other:#x}: {frame:?}"),
+            }
+        }
+    }
+
+    /// Reads events until `wanted` says yes, and returns that one.
+    pub fn wait_for(
+        &mut self,
+        what: &str,
+        mut wanted: impl FnMut(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
+        let start = Instant::now();
+        let mut seen = Vec::new();
+        while start.elapsed() < DEADLINE {
+            let event = self.read_event();
+            if wanted(&event) {
+                return event;
+            }
+            seen.push(event);
+        }
+        panic!("waited for {what}; saw only {seen:?}");
+    }
+
+    pub fn wait_for_users(&mut self, count: usize) {
+        self.wait_for(&format!("users {count}"), |event| {
+            event["type"] == "users" && event["count"] == count
+        });
+    }
+
+    pub fn wait_for_state(&mut self, value: i64) {
+        self.wait_for(&format!("state {value}"), |event| {
+            event["type"] == "state" && event["value"] == value
+        });
+    }
+
+    /// Ends the connection as a crash would: the kernel sends a reset.
+    pub fn reset(self) {
+        let socket = socket2::SockRef::from(&self.socket);
+        socket.set_linger(Some(Duration::ZERO)).expect("a socket option");
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn shut_down_write(&self) {
+        self.socket.shutdown(Shutdown::Write).expect("the socket is open");
+    }
+}
+
+/// A client's frame with a mask.
+pub fn masked(first_byte: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [0x12, 0x34, 0x56, 0x78];
+    let mut frame = vec![first_byte];
+    match payload.len() {
+        length @ 0..=125 => frame.push(0x80 | length as u8),
+        length @ 126..=0xFFFF => {
+            frame.push(0x80 | 126);
+            frame.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        length => {
+            frame.push(0x80 | 127);
+            frame.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+/// The first frame in `bytes` and its length, if it is whole. A server's frames are not masked.
+pub fn parse_server_frame(bytes: &[u8]) -> Option<(Frame, usize)> {
+    let (first, second) = (*bytes.first()?, *bytes.get(1)?);
+    assert_eq!(second & 0x80, 0, "a server must not mask");
+    assert_eq!(first & 0xF0, 0x80, "every frame of the server is final, without reserved bits");
+    let (length, start) = match second {
+        126 => (u16::from_be_bytes(*bytes.get(2..4)?.first_chunk()?).into(), 4),
+        127 => (u64::from_be_bytes(*bytes.get(2..10)?.first_chunk()?) as usize, 10),
+        short => (usize::from(short), 2),
+    };
+    let payload = bytes.get(start..start + length)?.to_vec();
+    Some((Frame { opcode: first & 0x0F, payload }, start + length))
+}
