@@ -71,6 +71,8 @@ pub struct StateServer {
     last_entry_time: UnixMicros,
     batch: Vec<Act>,
     deliveries: Vec<Delivery>,
+    /// Credit to give back, after the deliveries that answer for it.
+    taken: Vec<(SessionAddress, usize)>,
     /// For each worker, what the current turn sends it.
     parcels: Vec<Vec<Parcel>>,
     is_presence_timer_set: bool,
@@ -98,6 +100,7 @@ impl StateServer {
             last_entry_time: UnixMicros::default(),
             batch: Vec::new(),
             deliveries: Vec::new(),
+            taken: Vec::new(),
             is_presence_timer_set: false,
             _alive: alive,
         }
@@ -137,7 +140,7 @@ impl StateServer {
                 }
                 _ => self.state.apply(entry, session, &mut self.deliveries),
             }
-            self.parcels_of(session).push(Parcel::Taken(session, cost));
+            self.taken.push((session, cost));
         }
     }
 
@@ -166,6 +169,9 @@ impl StateServer {
                     }
                 }
             }
+        }
+        for (session, cost) in std::mem::take(&mut self.taken) {
+            self.parcels_of(session).push(Parcel::Taken(session, cost));
         }
         for (inbox, parcels) in self.inboxes.iter().zip(&mut self.parcels) {
             if !parcels.is_empty() {

@@ -120,7 +120,11 @@ struct Dialogue {
     attachment: Attachment,
     presence: Option<Presence>,
     phase: Phase,
+    /// The peer sends nothing any more.
+    is_at_eof: bool,
     close_timeout: Duration,
+    /// The close frame, until all that the client sent before is answered.
+    close_frame: Option<Bytes>,
     /// When a session that is closing is let go.
     deadline: Option<Pin<Box<Sleep>>>,
 }
@@ -180,7 +184,9 @@ impl Session {
                 attachment: worker.seat(WireForm::WebSocket, Link::Socket(writer)),
                 presence: None,
                 phase: Phase::Open,
+                is_at_eof: false,
                 close_timeout: worker.close_timeout,
+                close_frame: None,
                 deadline: None,
             },
         };
@@ -207,7 +213,7 @@ impl Session {
                 return Poll::Ready(Departure::Io(error));
             }
             if !(was_paused && self.dialogue.may_read()) {
-                return self.dialogue.poll_deadline(cx);
+                return self.dialogue.poll_end(cx);
             }
         }
     }
@@ -219,10 +225,12 @@ impl Session {
                 let mut read = ReadBuf::new(buffer);
                 match task::ready!(Pin::new(&mut self.reader).poll_read(cx, &mut read)) {
                     Ok(()) if read.filled().is_empty() => {
-                        return Poll::Ready(match self.dialogue.phase {
-                            Phase::Open | Phase::Closing => Departure::Eof,
-                            Phase::Finishing | Phase::Finished => Departure::Closed,
-                        });
+                        self.dialogue.is_at_eof = true;
+                        return match self.dialogue.phase {
+                            Phase::Open | Phase::Closing => Poll::Ready(Departure::Eof),
+                            // What is still to be sent is sent first.
+                            Phase::Finishing | Phase::Finished => Poll::Pending,
+                        };
                     }
                     Ok(()) => self.take_in(read.filled_mut()),
                     Err(error) => return Poll::Ready(Departure::Io(error)),
@@ -264,7 +272,7 @@ impl Dialogue {
 
     /// A session that is closing is read in any case: its peer's answer is waited for.
     fn may_read(&self) -> bool {
-        self.phase != Phase::Open || self.outlet().may_read()
+        !self.is_at_eof && (self.phase != Phase::Open || self.outlet().may_read())
     }
 
     fn heed(&mut self, event: Incoming<'_>) {
@@ -310,7 +318,7 @@ impl Dialogue {
                 Some((code, _)) => frame::encode_close(CloseCode(code), ""),
                 None => frame::encode(Opcode::Close, b""),
             };
-            self.outlet().queue_close(answer);
+            self.close_frame = Some(answer);
         }
         self.leave(Phase::Finishing);
     }
@@ -320,7 +328,7 @@ impl Dialogue {
         let code = error.close_code();
         log::debug!("session {}: closing with {code}: {error}", self.id());
         if self.phase == Phase::Open {
-            self.outlet().queue_close(frame::encode_close(code, &error.to_string()));
+            self.close_frame = Some(frame::encode_close(code, &error.to_string()));
         }
         self.leave(Phase::Finishing);
     }
@@ -329,7 +337,7 @@ impl Dialogue {
     fn heed_close_request(&mut self) {
         if let (Phase::Open, Some(code)) = (self.phase, self.outlet().close_requested()) {
             log::debug!("session {}: closing with {code}", self.id());
-            self.outlet().queue_close(frame::encode_close(code, ""));
+            self.close_frame = Some(frame::encode_close(code, ""));
             self.leave(Phase::Closing);
         }
     }
@@ -343,15 +351,25 @@ impl Dialogue {
     }
 
     fn write(&mut self, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        if self.close_frame.is_some()
+            && self.outlet().is_answered()
+            && let Some(frame) = self.close_frame.take()
+        {
+            self.outlet().queue_close(frame);
+        }
         task::ready!(self.outlet().poll_flush(cx))?;
-        if self.phase == Phase::Finishing {
+        if self.close_frame.is_none() && self.phase == Phase::Finishing {
             self.phase = Phase::Finished;
             self.outlet().shut_down()?;
         }
         Poll::Ready(Ok(()))
     }
 
-    fn poll_deadline(&mut self, cx: &mut task::Context<'_>) -> Poll<Departure> {
+    /// Ready when nothing is left to be done, or the time for it is over.
+    fn poll_end(&mut self, cx: &mut task::Context<'_>) -> Poll<Departure> {
+        if self.is_at_eof && self.phase == Phase::Finished {
+            return Poll::Ready(Departure::Closed);
+        }
         match &mut self.deadline {
             Some(deadline) => deadline.as_mut().poll(cx).map(|()| Departure::CloseTimeout),
             None => Poll::Pending,

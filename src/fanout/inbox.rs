@@ -25,7 +25,7 @@ pub enum Parcel {
     Broadcast(RoomId, Topic, Arc<EncodedEvent>),
     /// To one session.
     Direct(SessionAddress, Arc<EncodedEvent>),
-    /// Actions of the session were taken from the mailbox: so many bytes of its credit come back.
+    /// An action of the session is answered: so many bytes of its credit come back.
     Taken(SessionAddress, usize),
     /// The session is closed after what it was sent before.
     Close(SessionAddress, CloseCode),

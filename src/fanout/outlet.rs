@@ -47,6 +47,8 @@ pub struct Outlet {
     waker: RefCell<Option<Waker>>,
     heartbeat: Cell<Heartbeat>,
     in_flight_bytes: Cell<usize>,
+    /// The session's task waits for the last answer.
+    awaits_answers: Cell<bool>,
     /// The server wants the session closed.
     close_requested: Cell<Option<CloseCode>>,
     /// Nothing is sent any more: a close frame was queued.
@@ -82,6 +84,7 @@ impl Outlet {
             waker: RefCell::new(None),
             heartbeat: Cell::new(Heartbeat::new(Instant::now())),
             in_flight_bytes: Cell::new(0),
+            awaits_answers: Cell::new(false),
             close_requested: Cell::new(None),
             is_closed: Cell::new(false),
             failure: RefCell::new(None),
@@ -150,9 +153,18 @@ impl Outlet {
         cost
     }
 
+    /// Whether every action of the session was answered. If not, its task is woken when they are.
+    pub fn is_answered(&self) -> bool {
+        self.awaits_answers.set(true);
+        self.in_flight_bytes.get() == 0
+    }
+
     pub(super) fn give_credit_back(&self, cost: usize) {
         let before = self.in_flight_bytes.get();
         self.in_flight_bytes.set(before.saturating_sub(cost));
+        if self.awaits_answers.get() && self.in_flight_bytes.get() == 0 {
+            self.wake();
+        }
         if before >= MAX_IN_FLIGHT_BYTES {
             // Not the client was silent, but the server did not listen.
             self.heard();

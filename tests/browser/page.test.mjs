@@ -1,0 +1,167 @@
+// The counter page itself: what it says and to whom, how it is used, and how it looks at its limits.
+import assert from "node:assert/strict";
+import { after, describe, test } from "node:test";
+import { complaintsOf, startBrowser, untilShown } from "./chromium.mjs";
+import { openCounter, press, untilAllCount, untilAllShow, untilJoined, valueOf } from "./counter_page.mjs";
+import { DEADLINE_MS } from "./deadline.mjs";
+import { startServer } from "./statesync_server.mjs";
+
+const server = await startServer({ after });
+const browser = await startBrowser({ after });
+
+/**
+ * Opens the page with a server of the test's own making behind its socket.
+ *
+ * @param {(socket: import("playwright-core").WebSocketRoute) => void} serve
+ * @param {import("playwright-core").BrowserContextOptions} [options]
+ */
+async function openCounterServedBy(serve, options) {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  await page.routeWebSocket(/^ws:/, serve);
+  await page.goto(server.url);
+  return page;
+}
+
+/** @param {string} value as JSON */
+function joins(value) {
+  return (socket) => {
+    socket.send('{"type":"users","count":1}');
+    socket.send(`{"type":"state","value":${value}}`);
+  };
+}
+
+/** Runs in the page. */
+function valueFits() {
+  const display = document.querySelector(".display").getBoundingClientRect();
+  const value = document.querySelector("#value").getBoundingClientRect();
+  const inside = display.left <= value.left && value.right <= display.right && value.height <= display.height;
+  return inside && document.documentElement.scrollWidth <= innerWidth;
+}
+
+describe("the page as served", () => {
+  test("has a title, and one user online is singular", async () => {
+    const page = await openCounter(await browser.newContext(), server.url);
+    assert.equal(await page.title(), "Counter · statesync");
+    await untilAllCount([page], 1);
+    assert.equal(await page.textContent("#users"), "1 user online");
+    const address = server.url.replace("http:", "ws:");
+    assert.equal(await page.textContent("#address"), address);
+    await page.close();
+  });
+
+  test("joins the room at its own path, whatever follows the path", async () => {
+    const page = await (await browser.newContext()).newPage();
+    const html = await page.request.get(server.url);
+    await page.route(/\/some\/where/, (route) => route.fulfill({ response: html }));
+    const joining = page.waitForEvent("websocket", { timeout: DEADLINE_MS });
+    await page.goto(`${server.url}some/where?x=1#y`);
+    const address = `${server.url.replace("http:", "ws:")}some/where`;
+    assert.equal((await joining).url(), address);
+    await untilShown(page, "#address", address);
+    await page.close();
+  });
+
+  test("gives nothing to complain about, under a strict content security policy", async () => {
+    const page = await (await browser.newContext()).newPage();
+    const complaints = complaintsOf(page);
+    const response = await page.goto(server.url);
+    assert.match(response?.headers()["content-security-policy"] ?? "", /^default-src 'none'/);
+    await untilJoined(page);
+    await press(page, "Plus");
+    const icon = await page.getAttribute("link[rel=icon]", "href");
+    assert.equal(await page.evaluate(async (url) => (await fetch(url)).status, icon), 200, `the icon ${icon}`);
+    assert.deepEqual(complaints, []);
+    await page.close();
+  });
+
+  test("says what it is to a screen reader", async () => {
+    const page = await openCounter(await browser.newContext(), server.url);
+    assert.equal(await page.getAttribute("html", "lang"), "en");
+    await page.getByRole("heading", { level: 1 }).waitFor();
+    const group = page.getByRole("group", { name: "Counter" });
+    assert.deepEqual(await group.getByRole("button").evaluateAll((all) => all.map((one) => one.ariaLabel)), ["Minus", "Plus"]);
+    assert.equal(await group.getByLabel("Value").textContent(), await page.textContent("#value"));
+    await page.getByRole("status").filter({ hasText: "Connected" }).waitFor();
+    await page.close();
+  });
+
+  test("works from the keyboard", async () => {
+    const page = await openCounter(await browser.newContext(), server.url);
+    const start = await valueOf(page);
+    const steps = [["Tab", 0n], ["Enter", -1n], ["Space", -2n], ["Tab", -2n], ["Enter", -1n], ["Space", 0n]];
+    for (const [key, change] of [...steps, ["ArrowUp", 1n], ["ArrowUp", 2n], ["ArrowDown", 1n]]) {
+      await page.keyboard.press(String(key));
+      await untilAllShow([page], start + BigInt(change));
+    }
+    await page.close();
+  });
+});
+
+describe("the value", () => {
+  const limits = ["0", "-1", "9007199254740991", "9223372036854775807", "-9223372036854775808"];
+  const screens = [[320, 568], [390, 844], [844, 390], [768, 1024], [1280, 800]];
+
+  test("is exact and fits on every screen, up to 19 digits", async () => {
+    let socket;
+    const page = await openCounterServedBy((opened) => {
+      joins("1")(opened);
+      socket = opened;
+    });
+    await untilAllShow([page], 1);
+    for (const [width, height] of screens) {
+      await page.setViewportSize({ width, height });
+      for (const value of limits) {
+        socket.send(`{"type":"state","value":${value}}`);
+        await untilAllShow([page], value);
+        assert.equal(await page.evaluate(valueFits), true, `${value} does not fit in ${width} × ${height}`);
+      }
+    }
+    await page.context().close();
+  });
+
+  test("is not spoken at every change of a flood", async () => {
+    const page = await openCounterServedBy((socket) => {
+      joins("0")(socket);
+      socket.onMessage(() => {
+        for (let value = 1; value <= 1_000; value += 1) socket.send(`{"type":"state","value":${value}}`);
+      });
+    });
+    await untilShown(page, "#spoken", "0");
+    await page.evaluate(() => {
+      globalThis.spoken = [];
+      const speaks = () => globalThis.spoken.push(document.querySelector("#spoken").textContent);
+      new MutationObserver(speaks).observe(document.querySelector("#spoken"), { childList: true });
+    });
+    await press(page, "Plus");
+    await untilShown(page, "#spoken", "1000");
+    const spoken = await page.evaluate(() => globalThis.spoken);
+    assert.ok(spoken.length <= 3, `1,000 changes were spoken as ${spoken}`);
+    await page.context().close();
+  });
+});
+
+describe("bad news", () => {
+  test("what the server refuses is shown in its words", async () => {
+    const page = await openCounterServedBy((socket) => {
+      joins("5")(socket);
+      socket.onMessage(() => socket.send('{"type":"error","code":"out_of_range","message":"it goes no higher"}'));
+    });
+    await press(page, "Plus");
+    await untilShown(page, "#notice", "it goes no higher");
+    assert.equal(await page.textContent("#value"), "5");
+    await page.context().close();
+  });
+
+  for (const [reason, expected] of [
+    ["Log in first.", "Closed (4401): Log in first. Reload the page to try again."],
+    ["", "Closed (4401): the server has refused this client. Reload the page to try again."],
+  ]) {
+    test(`a connection closed for good says why${reason ? "" : ", with no reason given"}`, async () => {
+      const page = await openCounterServedBy((socket) => socket.close({ code: 4401, reason }));
+      await untilShown(page, "#status", expected);
+      assert.equal(await page.getByRole("button", { name: "Plus" }).getAttribute("aria-disabled"), "true");
+      await page.context().close();
+    });
+  }
+});
