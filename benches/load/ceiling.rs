@@ -1,6 +1,8 @@
-//! The ceiling: the least that a server on one thread can do, as a measure for what a real one adds.
+//! The ceiling: the least that a server on one thread can do, as a measure for what a real one
+//! adds.
 //!
-//! It knows one room, takes every data frame for a `plus`, has no outboxes, and ends when a client does not keep up.
+//! It knows one room, takes every data frame for a `plus`, has no outboxes, and ends when a client
+//! does not keep up.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Ipv4Addr;
@@ -130,8 +132,8 @@ impl Ceiling {
                 used = end;
                 peer.phase = Phase::Newcomer;
                 let answer = format!(
-                    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                     Sec-WebSocket-Accept: {ACCEPT}\r\n\r\n"
+                    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+                     Connection: Upgrade\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n"
                 );
                 peer.write(answer.as_bytes())?;
                 self.newcomers.push(key);
@@ -189,7 +191,8 @@ impl Ceiling {
         Ok(())
     }
 
-    /// Tells all how many are here, once for all who came and went in this turn, and newcomers the value.
+    /// Tells all how many are here, once for all who came and went in this turn, and newcomers the
+    /// value.
     fn tell_presence(&mut self) -> Result<()> {
         if self.newcomers.is_empty() && !self.someone_left {
             return Ok(());
@@ -216,8 +219,8 @@ impl Ceiling {
 }
 
 impl Peer {
-    /// Reads behind what was carried. Answers how much is in the buffer now: nothing if the client is gone, `None` if
-    /// the socket is empty.
+    /// Reads behind what was carried. Answers how much is in the buffer now: nothing if the client
+    /// is gone, `None` if the socket is empty.
     fn read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>> {
         let carried = self.carry.len();
         ensure!(

@@ -33,8 +33,8 @@ impl Child {
     pub fn start(mut command: Command) -> Result<Child> {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        // Under the target directory, not in the system's temporary one: that may be in memory, and a journal in
-        // memory is no journal.
+        // Under the target directory, not in the system's temporary one: that may be in memory, and
+        // a journal in memory is no journal.
         let directory =
             Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("load-{}-{number}", process::id()));
         fs::create_dir_all(&directory)

@@ -17,7 +17,8 @@ pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// The `Sec-WebSocket-Accept` that a server must answer [`KEY`] with.
 pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// So many clients share a source address on the loopback network: fewer than there are ports for one address.
+/// So many clients share a source address on the loopback network: fewer than there are ports for
+/// one address.
 const CLIENTS_PER_SOURCE: usize = 20_000;
 
 /// Looks on while clients get their events.
@@ -92,7 +93,8 @@ impl Client {
         }
         self.read(false, buffer, observer)?;
         if self.is_open() {
-            // From here on a client only waits for something to read, and writes come through at once or fail.
+            // From here on a client only waits for something to read, and writes come through at
+            // once or fail.
             registry.reregister(&mut self.stream, Token(self.number), Interest::READABLE)?;
         }
         Ok(())
@@ -112,16 +114,16 @@ impl Client {
         self.stream.set_nodelay(true)?;
         let Address { authority, path, .. } = server;
         let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
         );
         self.write(request.as_bytes())?;
         self.phase = Phase::Handshake;
         Ok(true)
     }
 
-    /// Takes in everything that waits in the socket. `buffer` is lent for the time of the call; `ended` tells that the
-    /// server sends nothing more.
+    /// Takes in everything that waits in the socket. `buffer` is lent for the time of the call;
+    /// `ended` tells that the server sends nothing more.
     pub fn read(
         &mut self,
         ended: bool,
@@ -149,7 +151,8 @@ impl Client {
             );
             self.carry.clear();
             self.carry.extend_from_slice(&buffer[used..filled]);
-            // A read that did not fill the buffer emptied the socket: the poll tells when more comes.
+            // A read that did not fill the buffer emptied the socket: the poll tells when more
+            // comes.
             if filled < buffer.len() && !ended {
                 return Ok(());
             }
@@ -201,7 +204,7 @@ impl Client {
                     && value <= before
                 {
                     bail!(
-                        "client {} was shown the value {value} after {before}, but it only ever rises",
+                        "client {} was shown the value {value} after {before}: it can only rise",
                         self.number
                     );
                 }
@@ -231,7 +234,8 @@ impl Client {
     }
 }
 
-/// A socket that is being connected. Many clients on the loopback network need more than one source address.
+/// A socket that is being connected. Many clients on the loopback network need more than one source
+/// address.
 fn start_connecting(number: usize, server: SocketAddr) -> std::io::Result<TcpStream> {
     let source = number / CLIENTS_PER_SOURCE;
     let SocketAddr::V4(address) = server else {

@@ -8,8 +8,8 @@ use mio::{Events, Poll};
 use crate::address::Address;
 use crate::client::{Client, Observer};
 
-/// So many handshakes are under way at a time: fewer than any server's backlog, or the kernel would drop some and
-/// what is measured would be its timer for trying again.
+/// So many handshakes are under way at a time: fewer than any server's backlog, or the kernel would
+/// drop some and what is measured would be its timer for trying again.
 const HANDSHAKES: usize = 256;
 /// So many sockets are looked after between two looks at the clock.
 const EVENTS_PER_TURN: usize = 1024;
@@ -67,8 +67,9 @@ impl Crowd {
         &mut self.clients
     }
 
-    /// Lets clients join, as fast as the server takes them, until there are `clients` and each has a value and has
-    /// been told that `users` are here, or however many if that is not known. Answers how long that took.
+    /// Lets clients join, as fast as the server takes them, until there are `clients` and each has
+    /// a value and has been told that `users` are here, or however many if that is not known.
+    /// Answers how long that took.
     pub fn join(&mut self, clients: usize, users: Option<u64>) -> Result<Duration> {
         let began = Instant::now();
         self.last_event = began;
@@ -100,8 +101,8 @@ impl Crowd {
         let Arrival { users, with_value, agreeing } = arrival;
         let users = users.map_or("whatever that is".to_owned(), |users| users.to_string());
         format!(
-            "{:.1?} after {clients} clients began to join, and {:.1?} after the last event, {connected} are \
-             connected, {with_value} know the value and {agreeing} the number of users ({users})",
+            "{:.1?} after {clients} clients began to join, and {:.1?} after the last event, \
+             {connected} are connected, {with_value} know the value and {agreeing} the number of users ({users})",
             began.elapsed(),
             self.last_event.elapsed(),
         )
@@ -155,7 +156,8 @@ impl Crowd {
         Ok(began.elapsed())
     }
 
-    /// Takes turns until `done`. What is waited for is named in the failure, which comes after a long silence.
+    /// Takes turns until `done`. What is waited for is named in the failure, which comes after a
+    /// long silence.
     pub fn turn_until<O: Observer>(
         &mut self,
         observer: &mut O,

@@ -22,8 +22,8 @@ const USERS: &[u8] = br#"{"type":"users","count":"#;
 impl Event {
     /// Reads the event in a text frame's payload.
     ///
-    /// Events that are spelled as the specification spells them take a few nanoseconds; any other JSON is
-    /// understood too, but its reading may become what is measured.
+    /// Events that are spelled as the specification spells them take a few nanoseconds; any other
+    /// JSON is understood too, but its reading may become what is measured.
     pub fn parse(text: &[u8]) -> Result<Event> {
         if let Some(value) = text.strip_prefix(STATE).and_then(integer_and_brace) {
             return Ok(Event::State(value));

@@ -17,7 +17,8 @@ const FIN: u8 = 0x80;
 const MASKED: u8 = 0x80;
 /// Payload lengths up to this one stand in the second byte of a frame.
 const LONGEST_SHORT: usize = 125;
-/// The masking key of all frames sent here. It protects proxies from scripts in browsers, and neither is at hand.
+/// The masking key of all frames sent here. It protects proxies from scripts in browsers, and
+/// neither is at hand.
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// A whole frame, as it stands in the bytes that were read.

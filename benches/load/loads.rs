@@ -38,10 +38,10 @@ pub struct TrafficResult {
     pub last_p99_ms: f64,
     /// Values that clients were not shown, out of all that they should have been.
     pub skipped_percent: f64,
-    /// `state` events that a client found at once, in the mean: how far the server merges its writes.
+    /// `state` events that a client found at once, in the mean: how far the server merges writes.
     pub events_per_read: f64,
-    /// How many clients had something to read when the load looked, in the mean. Near 1, the load waits for the
-    /// server; near the number of clients, it may be the load that is measured.
+    /// How many clients had something to read when the load looked, in the mean. Near 1, the load
+    /// waits for the server; near the number of clients, it may be the load that is measured.
     pub ready_per_turn: f64,
     /// How busy the machine was with anything else. Whatever that was took from both.
     pub other_cpu_percent: Option<f64>,
@@ -67,7 +67,8 @@ pub struct IdleResult {
 pub struct JoinResult {
     /// How many joined.
     pub clients: usize,
-    /// From the first connection until everyone has been told the true number of users, and has a value.
+    /// From the first connection until everyone has been told the true number of users, and has a
+    /// value.
     pub seconds: f64,
     /// The most `users` events that a client got.
     pub users_events_max: u64,
@@ -168,7 +169,7 @@ fn common_value(crowd: &Crowd) -> Result<i64> {
     for (number, client) in crowd.clients().iter().enumerate() {
         ensure!(
             client.value == Some(value),
-            "client 0 knows the value {value} and client {number} {:?}, and nobody here sends: who else does?",
+            "client 0 knows {value} and client {number} {:?}, and nobody here sends: who else does?",
             client.value
         );
     }

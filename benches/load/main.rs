@@ -2,15 +2,16 @@
 //!
 //! `cargo bench --bench load` runs four loads in turn, several times over, and prints medians:
 //!
-//! * `one`: many clients, one of which sends its next action when it sees the value of the last one;
+//! * `one`: many clients, one of which sends its next action when it sees its last one's value;
 //! * `sixteen`: the same with several senders;
 //! * `idle`: connections on which nothing is said, and what they cost;
 //! * `join`: many clients who join at once.
 //!
-//! The ceiling is a bare epoll loop on one thread. Beside `one` it writes every event by itself, beside `sixteen` it
-//! writes at once what came in while it was writing. Both servers run as child processes; the load is this process,
-//! on one thread. While it measures it checks that every client sees the values rising, and that all agree in the
-//! end; it exits with 1 if not. There is no limit to how slow a server may be.
+//! The ceiling is a bare epoll loop on one thread. Beside `one` it writes every event by itself,
+//! beside `sixteen` it writes at once what came in while it was writing. Both servers run as child
+//! processes; the load is this process, on one thread. While it measures it checks that every
+//! client sees the values rising, and that all agree in the end; it exits with 1 if not. There is
+//! no limit to how slow a server may be.
 //!
 //! `cargo bench --bench load -- --help` tells the options.
 #![forbid(unsafe_code)]
@@ -140,14 +141,15 @@ fn load_target(options: &Options, target: &Target, load: Load, size: usize) -> R
     })
 }
 
-/// Raises this process's limit of open files, which the servers inherit, as far as it is allowed to.
+/// Raises this process's limit of open files, which the servers inherit, as far as it is allowed
+/// to.
 fn allow_open_files(connections: usize) -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     let allowed = limit.maximum.unwrap_or(u64::MAX);
     ensure!(
         connections as u64 + OTHER_FILES <= allowed,
-        "{connections} connections need more open files than the {allowed} that are allowed (ulimit -Hn)"
+        "{connections} connections need more open files than the {allowed} allowed here (ulimit -Hn)"
     );
     Ok(())
 }

@@ -29,13 +29,20 @@ pub struct Options {
     #[arg(long, value_name = "COUNT", default_value_t = 16)]
     pub senders: usize,
     /// How long `one` and `sixteen` are measured
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "3", default_value_if("quick", "true", "0.2"))]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = seconds,
+        default_value = "3",
+        default_value_if("quick", "true", "0.2")
+    )]
     pub seconds: Duration,
     /// How long `one` and `sixteen` go on before they are measured
     #[arg(
         long,
         value_name = "SECONDS",
-        value_parser = seconds, default_value = "1",
+        value_parser = seconds,
+        default_value = "1",
         default_value_if("quick", "true", "0.1")
     )]
     pub warm_up: Duration,
@@ -52,7 +59,8 @@ pub struct Options {
     #[arg(
         long,
         value_name = "SECONDS",
-        value_parser = seconds, default_value = "10",
+        value_parser = seconds,
+        default_value = "10",
         default_value_if("quick", "true", "0.2")
     )]
     pub idle_seconds: Duration,
@@ -68,7 +76,13 @@ pub struct Options {
     #[arg(long, value_name = "COUNT", default_value_t = 5, default_value_if("quick", "true", "1"))]
     pub rounds: usize,
     /// The loads to run, with commas between
-    #[arg(long, value_name = "LOADS", value_delimiter = ',', value_enum, default_values_t = [Load::One, Load::Sixteen, Load::Idle, Load::Join])]
+    #[arg(
+        long,
+        value_name = "LOADS",
+        value_delimiter = ',',
+        value_enum,
+        default_values_t = [Load::One, Load::Sixteen, Load::Idle, Load::Join]
+    )]
     pub only: Vec<Load>,
     /// The statesync binary
     #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_statesync"))]
@@ -76,7 +90,8 @@ pub struct Options {
     /// A further variable for the server's environment, such as STATESYNC__SERVER__WORKERS=2
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     pub env: Vec<(String, String)>,
-    /// Load a server that is running already, and nothing else. Its processor time and memory are not measured, and there is no load `idle`
+    /// Load a server that is running already, and nothing else. Its processor time and memory are
+    /// not measured, and there is no load `idle`
     #[arg(long, conflicts_with_all = ["bin", "env"])]
     pub url: Option<Address>,
     /// Write every single result to this file
@@ -114,8 +129,8 @@ impl fmt::Display for Load {
 }
 
 impl Options {
-    /// Reads the command line. Without the argument that `cargo bench` adds, this is `cargo test`, which wants to know
-    /// whether everything works, and soon.
+    /// Reads the command line. Without the argument that `cargo bench` adds, this is `cargo test`,
+    /// which wants to know whether everything works, and soon.
     pub fn from_command_line() -> Options {
         let mut arguments: Vec<_> = std::env::args_os().collect();
         let decided = ["--bench", "--ceiling", "--quick"];

@@ -129,7 +129,8 @@ fn median_row<R>(name: &str, columns: &[Column<R>], results: &[&R]) -> Option<St
     (!results.is_empty()).then(|| row(name, columns.iter().map(cell)))
 }
 
-/// Ratios are made within a round, where both were measured within seconds of each other; then the median is taken.
+/// Ratios are made within a round, where both were measured within seconds of each other; then the
+/// median is taken.
 fn ratio_row<R>(name: &str, columns: &[Column<R>], over: &[&R], under: &[&R]) -> Option<String> {
     let ratio = |Column { rated, number, .. }: &Column<R>| {
         let ratio = |(over, under): (&&R, &&R)| Some(number(over)? / number(under)?);

@@ -1,9 +1,9 @@
 //! Senders that each keep one action under way, and what becomes of it.
 //!
-//! The classic protocol does not say whose action made a value. So actions are matched with values by their order:
-//! the `n`th action that was sent answers for the `n`th value. With one sender that is exact. With several, two
-//! actions that are under way at the same time may be taken for each other, which leaves every count and the mean
-//! of the latencies as they are.
+//! The classic protocol does not say whose action made a value. So actions are matched with values
+//! by their order: the `n`th action that was sent answers for the `n`th value. With one sender that
+//! is exact. With several, two actions that are under way at the same time may be taken for each
+//! other, which leaves every count and the mean of the latencies as they are.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

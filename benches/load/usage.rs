@@ -12,11 +12,13 @@ pub struct CpuMeter {
     before: CpuTimes,
 }
 
-/// Processor time of the server, if it is known which process that is, and of all others but this process.
+/// Processor time of the server, if it is known which process that is, and of all others but this
+/// process.
 pub struct CpuTimes {
     /// The server.
     pub server: Option<Duration>,
-    /// All others, with what the hypervisor kept from this machine. If the server is not known, it is one of them.
+    /// All others, with what the hypervisor kept from this machine. If the server is not known, it
+    /// is one of them.
     pub others: Duration,
 }
 
@@ -52,8 +54,8 @@ fn process_cpu_time(pid: u32) -> Result<Duration> {
     let path = format!("/proc/{pid}/stat");
     let stat =
         fs::read_to_string(&path).with_context(|| format!("{path} (the benchmark needs Linux)"))?;
-    // The second field is a name that may hold anything; it ends at the last parenthesis. utime and stime are the
-    // fields 14 and 15 in proc_pid_stat(5), which counts from 1.
+    // The second field is a name that may hold anything; it ends at the last parenthesis. utime and
+    // stime are the fields 14 and 15 in proc_pid_stat(5), which counts from 1.
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks = after_name
         .split_whitespace()
@@ -64,7 +66,8 @@ fn process_cpu_time(pid: u32) -> Result<Duration> {
     Ok(from_ticks(ticks))
 }
 
-/// The processor time that the whole machine has used since it began, other virtual machines on it included.
+/// The processor time that the whole machine has used since it began, other virtual machines on it
+/// included.
 fn machine_cpu_time() -> Result<Duration> {
     let stat =
         fs::read_to_string("/proc/stat").context("/proc/stat (the benchmark needs Linux)")?;

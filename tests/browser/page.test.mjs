@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { complaintsOf, startBrowser, untilShown } from "./chromium.mjs";
 import { openCounter, press, untilAllCount, untilAllShow, untilJoined, valueOf } from "./counter_page.mjs";
-import { DEADLINE_MS } from "./deadline.mjs";
 import { startServer } from "./statesync_server.mjs";
 
 const server = await startServer({ after });
@@ -50,16 +49,19 @@ describe("the page as served", () => {
     await page.close();
   });
 
-  test("joins the room at its own path, whatever follows the path", async () => {
-    const page = await (await browser.newContext()).newPage();
-    const html = await page.request.get(server.url);
-    await page.route(/\/some\/where/, (route) => route.fulfill({ response: html }));
-    const joining = page.waitForEvent("websocket", { timeout: DEADLINE_MS });
-    await page.goto(`${server.url}some/where?x=1#y`);
-    const address = `${server.url.replace("http:", "ws:")}some/where`;
-    assert.equal((await joining).url(), address);
-    await untilShown(page, "#address", address);
-    await page.close();
+  test("joins the room at its own path, whatever follows the path", async (t) => {
+    const room = (path) => `[[room]]\npath = "${path}"\nkind = "counter"\n`;
+    const rooms = await startServer(t, { config: room("/") + room("/rooms/second") });
+    const context = await browser.newContext();
+    const first = await openCounter(context, rooms.url);
+    const second = await openCounter(context, `${rooms.url}rooms/second?x=1#y`);
+    assert.equal(await second.textContent("#address"), `${rooms.url.replace("http:", "ws:")}rooms/second`);
+    await press(second, "Plus");
+    await untilAllShow([second], 1);
+    await press(first, "Minus");
+    await untilAllShow([first], -1);
+    await untilAllCount([first, second], 1);
+    await context.close();
   });
 
   test("gives nothing to complain about, under a strict content security policy", async () => {

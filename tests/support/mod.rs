@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part of this module")]
 
+pub mod process;
+
 use statesync::{Config, Server};
 use std::{
     io::{self, Read, Write},
@@ -103,7 +105,20 @@ pub const HANDSHAKE: &str = "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: 
 impl RawClient {
     /// Connects a socket and says nothing yet.
     pub fn connect(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).expect("the server listens");
+        Self::on(TcpStream::connect(address).expect("the server listens"))
+    }
+
+    /// Connects a socket that takes only a few KiB before it has to be read: for clients that are
+    /// slow. Its buffer is made small before it connects, for the window's scale is said then.
+    pub fn connect_slow(address: SocketAddr) -> Self {
+        let domain = socket2::Domain::for_address(address);
+        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a socket option");
+        socket.connect(&address.into()).expect("the server listens");
+        Self::on(socket.into())
+    }
+
+    fn on(socket: TcpStream) -> Self {
         socket.set_read_timeout(Some(DEADLINE)).expect("a socket option");
         socket.set_write_timeout(Some(DEADLINE)).expect("a socket option");
         socket.set_nodelay(true).expect("a socket option");
@@ -112,13 +127,17 @@ impl RawClient {
 
     /// Does the opening handshake for the room at `path`.
     pub fn open(address: SocketAddr, path: &str) -> Self {
-        let mut client = Self::connect(address);
-        client.send_bytes(HANDSHAKE.replace("{path}", path).as_bytes());
-        let head = client.read_head();
+        Self::connect(address).shake_hands(path)
+    }
+
+    /// The same on a connected socket.
+    pub fn shake_hands(mut self, path: &str) -> Self {
+        self.send_bytes(HANDSHAKE.replace("{path}", path).as_bytes());
+        let head = self.read_head();
         assert!(head.starts_with("HTTP/1.1 101 "), "the upgrade was refused:\n{head}");
         let accept = "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
         assert!(head.to_ascii_lowercase().contains(&accept.to_ascii_lowercase()), "{head}");
-        client
+        self
     }
 
     /// Opens the counter at `/` and reads the first `users` and `state`; returns the state.
@@ -130,6 +149,28 @@ impl RawClient {
         assert_eq!(state["type"], "state", "then the state, not {state}");
         let value = state["value"].as_i64().expect("a number");
         (client, value)
+    }
+
+    /// The socket, and what was read from it and not taken.
+    pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.socket, self.received)
+    }
+
+    /// Opens the room at `path` as soon as the limits let one more in: a place is given back a
+    /// little after its connection's end is seen by the client.
+    pub fn open_when_there_is_room(address: SocketAddr, path: &str) -> Self {
+        let start = Instant::now();
+        loop {
+            let mut client = Self::connect(address);
+            client.send_bytes(HANDSHAKE.replace("{path}", path).as_bytes());
+            let head = client.read_head();
+            if head.starts_with("HTTP/1.1 101 ") {
+                return client;
+            }
+            let is_full = head.starts_with("HTTP/1.1 503 ") || head.starts_with("HTTP/1.1 429 ");
+            assert!(is_full, "neither let in nor refused for a limit:\n{head}");
+            assert!(start.elapsed() < DEADLINE, "no place was given back:\n{head}");
+        }
     }
 
     pub fn send_bytes(&mut self, bytes: &[u8]) {
