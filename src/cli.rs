@@ -11,7 +11,6 @@ use statesync::{
 };
 use std::{
     io::{self, IsTerminal, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     process::ExitCode,
 };
@@ -105,24 +104,18 @@ fn serve(arguments: &ConfigArguments) -> Result<ExitCode, Failure> {
         for address in server.addresses() {
             log::info!("listening on {address}");
         }
-        announce(server.addresses());
+        announce(&server);
         server.run(stop).await.map_err(Failure::running)?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
 /// The one line on standard output: where to point the browser.
-fn announce(addresses: &[SocketAddr]) {
-    let Some(address) = addresses.first() else { return };
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    let address = SocketAddr::new(ip, address.port());
+fn announce(server: &Server) {
+    let Some(entrance) = server.entrance() else { return };
     // Nobody may be there to read it; that is no reason not to serve.
     let mut stdout = io::stdout();
-    let _ = writeln!(stdout, "statesync is ready: open http://{address}/ in a browser");
+    let _ = writeln!(stdout, "statesync is ready: {entrance}");
     let _ = stdout.flush();
 }
 

@@ -32,7 +32,7 @@ use std::{
     fmt,
     future::Future,
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs},
     rc::Rc,
     sync::{
         Arc, Mutex, PoisonError,
@@ -183,6 +183,17 @@ impl Server {
         &self.addresses
     }
 
+    /// What a person should open first: the page of the first room that has one, else the first
+    /// room's socket. `None` without rooms or addresses.
+    pub fn entrance(&self) -> Option<String> {
+        let address = reachable(*self.addresses.first()?);
+        let rooms = &self.config.rooms;
+        match rooms.iter().find(|room| pages::of_kind(&room.kind).is_some()) {
+            Some(room) => Some(format!("open http://{address}{} in a browser", room.path)),
+            None => Some(format!("connect to ws://{address}{}", rooms.first()?.path)),
+        }
+    }
+
     /// Serves until `stop` is done; then stops accepting, answers what was taken in, closes every
     /// session with 1001 and returns, within `server.shutdown_timeout`. Needs an actix `System`.
     ///
@@ -231,6 +242,16 @@ impl Server {
         log::info!("stopped");
         Ok(())
     }
+}
+
+/// An address that can be connected to, for one that stands for all of the machine's.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 /// Starts the `StateServer` on a thread of its own. The receiver ends when the actor does.

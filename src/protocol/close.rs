@@ -26,8 +26,71 @@ impl CloseCode {
     }
 }
 
+/// What a client should do about a range of close codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advice {
+    /// The first code of the range.
+    pub first: u16,
+    /// The last code of the range.
+    pub last: u16,
+    /// Whether to connect again by itself.
+    pub comes_back: bool,
+    /// For people: "the connection ended because …".
+    pub meaning: &'static str,
+}
+
+/// All advice there is. A code that is not in it means that the connection was lost: come back.
+pub const ADVICE: [Advice; 11] = [
+    advice(1000, 1000, false, "the server has closed the connection"),
+    advice(1001, 1001, true, "the server is going away"),
+    advice(1002, 1002, false, "the WebSocket protocol was broken"),
+    advice(1003, 1003, false, "this kind of data is not accepted"),
+    advice(1007, 1007, false, "a text was not valid UTF-8"),
+    advice(1008, 1008, false, "a rule of the server was broken"),
+    advice(1009, 1009, false, "a message was too large"),
+    advice(1012, 1012, true, "the server is restarting"),
+    advice(1013, 1013, true, "the server is too busy"),
+    advice(4400, 4499, false, "the server has refused this client"),
+    advice(4500, 4599, true, "the server could not go on"),
+];
+
+const fn advice(first: u16, last: u16, comes_back: bool, meaning: &'static str) -> Advice {
+    Advice { first, last, comes_back, meaning }
+}
+
 impl fmt::Display for CloseCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_library_has_the_same_table() {
+        let library = include_str!("../../web/statesync.js");
+        let start = library.find("CLOSE_CODES = ").expect("the library has a table");
+        let table = &library[start..];
+        let table = &table[..table.find("]);").expect("the table has an end")];
+        let rows: Vec<&str> = table.lines().map(str::trim).filter(|l| l.starts_with('{')).collect();
+        let expected = ADVICE.map(|Advice { first, last, comes_back, meaning }| {
+            format!(
+                "{{ first: {first}, last: {last}, comesBack: {comes_back}, meaning: {meaning:?} }},"
+            )
+        });
+        assert_eq!(rows, expected, "web/statesync.js and protocol/close.rs must agree");
+    }
+
+    #[test]
+    fn what_may_be_sent_is_what_the_registry_says() {
+        let reserved = [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535];
+        for code in reserved {
+            assert!(!CloseCode(code).may_be_sent(), "{code}");
+        }
+        for code in [1000, 1001, 1002, 1003, 1007, 1011, 1014, 3000, 3999, 4000, 4999] {
+            assert!(CloseCode(code).may_be_sent(), "{code}");
+        }
     }
 }

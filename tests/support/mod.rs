@@ -118,7 +118,8 @@ impl RawClient {
         Self::on(socket.into())
     }
 
-    fn on(socket: TcpStream) -> Self {
+    /// A client on a socket that is connected already.
+    pub fn on(socket: TcpStream) -> Self {
         socket.set_read_timeout(Some(DEADLINE)).expect("a socket option");
         socket.set_write_timeout(Some(DEADLINE)).expect("a socket option");
         socket.set_nodelay(true).expect("a socket option");
@@ -197,6 +198,15 @@ impl RawClient {
             let count = self.fill().expect("an HTTP answer");
             assert!(count > 0, "the connection ended before an answer: {:?}", self.received);
         }
+    }
+
+    /// Reads exactly `count` bytes.
+    pub fn read_bytes(&mut self, count: usize) -> Vec<u8> {
+        while self.received.len() < count {
+            let read = self.fill().expect("the server sends on");
+            assert!(read > 0, "the connection ended after {} of {count} bytes", self.received.len());
+        }
+        self.received.drain(..count).collect()
     }
 
     /// Reads until the server ends the connection.
