@@ -25,8 +25,7 @@ pub struct Audience {
     worker: u16,
     max_pending_bytes: usize,
     times: HeartbeatTimes,
-    /// While this is set, no session is read: the server stops.
-    is_draining: Rc<Cell<bool>>,
+    common: Rc<Common>,
     /// All sessions are closed with this, those that come late too.
     closed_with: Cell<Option<CloseCode>>,
     inner: RefCell<Inner>,
@@ -39,6 +38,15 @@ struct Inner {
     /// Halls whose turn is to be written, and sessions with frames of their own in this round.
     touched_halls: Vec<RoomId>,
     touched_outlets: Vec<Rc<Outlet>>,
+}
+
+/// What all outlets of a thread share.
+#[derive(Debug, Default)]
+pub(super) struct Common {
+    /// While this is set, no session is read: the server stops.
+    pub(super) is_draining: Cell<bool>,
+    /// Actions of this thread's sessions that are not answered yet.
+    pub(super) unanswered_actions: Cell<usize>,
 }
 
 /// Where in its hall a session stands.
@@ -90,7 +98,7 @@ impl Audience {
             worker,
             max_pending_bytes,
             times,
-            is_draining: Rc::default(),
+            common: Rc::default(),
             closed_with: Cell::new(None),
             inner: RefCell::default(),
         }
@@ -104,7 +112,7 @@ impl Audience {
     /// Gives a session its seat. It gets broadcasts only once a [`Parcel::Enter`] names it.
     pub fn attach(self: &Rc<Self>, id: SessionId, form: WireForm, link: Link) -> Attachment {
         let outlet =
-            Outlet::new(form, link, self.max_pending_bytes, self.is_draining.clone());
+            Outlet::new(form, link, self.max_pending_bytes, self.common.clone());
         let outlet = Rc::new(outlet);
         if let Some(code) = self.closed_with.get() {
             outlet.request_close(code);
@@ -117,12 +125,20 @@ impl Audience {
 
     /// Reads no session any more.
     pub(super) fn drain(&self) {
-        self.is_draining.set(true);
+        self.common.is_draining.set(true);
+    }
+
+    /// How many actions of this thread's sessions are on their way, besides those that `parcels`
+    /// answers.
+    pub(super) fn unanswered_actions(&self, parcels: &[Parcel]) -> usize {
+        let answered = parcels.iter().filter(|parcel| matches!(parcel, Parcel::Taken(..)));
+        self.common.unanswered_actions.get().saturating_sub(answered.count())
     }
 
     /// Carries out parcels in order, then writes to each session once.
     pub(super) fn deliver(&self, parcels: &mut Vec<Parcel>) {
         let inner = &mut *self.inner.borrow_mut();
+        self.common.unanswered_actions.set(self.unanswered_actions(parcels));
         for parcel in parcels.drain(..) {
             if let Parcel::CloseAll(code) = parcel {
                 self.closed_with.set(Some(code));

@@ -78,10 +78,10 @@ impl Inbox {
         }
     }
 
-    /// Takes all that waits; `waker` is woken when there is more.
+    /// Appends all that waits to `into`; `waker` is woken when there is more.
     pub fn take(&self, waker: &Waker, into: &mut Vec<Parcel>) {
         let mut waiting = self.lock();
-        std::mem::swap(&mut waiting.parcels, into);
+        into.append(&mut waiting.parcels);
         waiting.broadcasts = 0;
         match &mut waiting.waker {
             Some(old) => old.clone_from(waker),

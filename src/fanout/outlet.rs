@@ -2,7 +2,7 @@
 
 use super::{
     MAX_FRAMES_IN_A_WRITE, Outbox,
-    audience::Turn,
+    audience::{Common, Turn},
     heartbeat::{Heartbeat, HeartbeatTimes, Verdict},
 };
 use crate::{
@@ -38,8 +38,7 @@ pub enum Link {
 /// One session's way out.
 #[derive(Debug)]
 pub struct Outlet {
-    /// The thread reads no session any more.
-    is_draining: Rc<Cell<bool>>,
+    common: Rc<Common>,
     form: WireForm,
     link: Link,
     outbox: RefCell<Outbox>,
@@ -74,10 +73,10 @@ impl Outlet {
         form: WireForm,
         link: Link,
         max_pending_bytes: usize,
-        is_draining: Rc<Cell<bool>>,
+        common: Rc<Common>,
     ) -> Self {
         Self {
-            is_draining,
+            common,
             form,
             link,
             outbox: RefCell::new(Outbox::new(max_pending_bytes)),
@@ -141,7 +140,7 @@ impl Outlet {
 
     /// Whether the session may be read: not while its answers, or its actions, pile up.
     pub fn may_read(&self) -> bool {
-        !self.is_draining.get()
+        !self.common.is_draining.get()
             && self.in_flight_bytes.get() < MAX_IN_FLIGHT_BYTES
             && !self.outbox.borrow().is_full_of_answers()
     }
@@ -149,6 +148,8 @@ impl Outlet {
     /// Takes credit for an action of `length` bytes and says how much, for it to be given back.
     pub fn take_credit(&self, length: usize) -> usize {
         let cost = length + ACTION_OVERHEAD_BYTES;
+        let unanswered = &self.common.unanswered_actions;
+        unanswered.set(unanswered.get() + 1);
         self.in_flight_bytes.set(self.in_flight_bytes.get() + cost);
         cost
     }

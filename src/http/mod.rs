@@ -24,7 +24,12 @@ use crate::{
 use actix::{Actor, Addr, Arbiter};
 use actix_http::{Extensions, HttpService};
 use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, map_config};
-use actix_web::{App, HttpRequest, HttpResponse, dev::AppConfig, http::header, web};
+use actix_web::{
+    App, HttpRequest, HttpResponse,
+    dev::AppConfig,
+    http::{Method, header},
+    web,
+};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::{
     cell::OnceCell,
@@ -216,6 +221,10 @@ impl Server {
             next_session: Arc::new(AtomicU64::new(1)),
             fanouts: Mutex::default(),
         }));
+        // actix-server only stops accepting: without these, who comes while the server stops would
+        // be let in by the kernel and hang there.
+        let doors = listeners.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>();
+        let doors = doors.map_err(RunError::Accept)?;
         let accepting = accept(&config, listeners, &factory).map_err(RunError::Accept)?;
         let handle = accepting.handle();
         let mut accepting = actix_rt::spawn(accepting);
@@ -232,6 +241,10 @@ impl Server {
         }
         log::info!("stopping: closing {} connections", connections.count());
         handle.pause().await;
+        for door in &doors {
+            // Systems that cannot do this say so, and let connections wait until the end.
+            let _ = SockRef::from(door).shutdown(std::net::Shutdown::Both);
+        }
         factory.drain();
         let timeout = config.server.shutdown_timeout;
         if tokio::time::timeout(timeout, connections.all_gone()).await.is_err() {
@@ -447,8 +460,8 @@ impl WorkerFactory {
         let edge = Edge { parts: self.0.clone(), worker: self.worker() };
         App::new()
             .app_data(Rc::new(edge))
-            .route("/health", web::get().to(health))
-            .route("/health/", web::get().to(health))
+            .route("/health", web::to(health))
+            .route("/health/", web::to(health))
             .route("/web/{name}", web::to(pages::file))
             .default_service(web::to(room))
     }
@@ -461,7 +474,10 @@ struct Edge {
 }
 
 /// `GET /health/`: the process serves.
-async fn health() -> HttpResponse {
+async fn health(request: HttpRequest) -> HttpResponse {
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        return Refusal::MethodNotAllowed.to_response();
+    }
     HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("OK\n")
 }
 
@@ -486,10 +502,14 @@ impl Edge {
             return upgrade::accept(request, plan)
                 .ok_or(Refusal::BadHandshake("its headers contradict each other"));
         }
-        if ![actix_web::http::Method::GET, actix_web::http::Method::HEAD].contains(request.method()) {
+        if ![Method::GET, Method::HEAD].contains(request.method()) {
             return Err(Refusal::MethodNotAllowed);
         }
         if gates::wants_event_stream(headers) {
+            if request.method() == Method::HEAD {
+                gates::origin(&self.parts.config.origins.allow, headers)?;
+                return Ok(sse::head(headers.get(header::ORIGIN)));
+            }
             let plan = self.admit(request, room, kind)?;
             return Ok(sse::respond(plan, &self.worker, headers.get(header::ORIGIN)));
         }

@@ -37,6 +37,16 @@ pub fn respond(plan: Plan, worker: &Worker, origin: Option<&header::HeaderValue>
         attachment: worker.seat(WireForm::EventStream, Link::Body),
         presence: None,
     };
+    builder(origin).streaming(HttpContext::create(stream))
+}
+
+/// Answers HEAD: nobody would read the events, so nobody enters the room.
+pub fn head(origin: Option<&header::HeaderValue>) -> HttpResponse {
+    // Without a length, which an event stream has not.
+    builder(origin).body(actix_web::body::None::new())
+}
+
+fn builder(origin: Option<&header::HeaderValue>) -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     allow_origin(&mut response, origin);
     response
@@ -44,8 +54,8 @@ pub fn respond(plan: Plan, worker: &Worker, origin: Option<&header::HeaderValue>
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .insert_header((header::VARY, "Accept, Upgrade, Origin"))
         // nginx would hold events back otherwise.
-        .insert_header(("x-accel-buffering", "no"))
-        .streaming(HttpContext::create(stream))
+        .insert_header(("x-accel-buffering", "no"));
+    response
 }
 
 /// A page of another origin may read the events only if we say so (Fetch, section 3.2).
