@@ -254,6 +254,7 @@ impl Session {
                 Err(error) => return self.dialogue.give_up(error),
             }
         }
+        self.decoder.drop_handed_out();
     }
 }
 
@@ -276,7 +277,7 @@ impl Dialogue {
     }
 
     fn heed(&mut self, event: Incoming<'_>) {
-        log::trace!("session {}: < {event:?}", self.id());
+        log::trace!("session {}: < {event}", self.id());
         match event {
             Incoming::Text(text) => self.act(Message::Text(text.into())),
             Incoming::Binary(bytes) => self.act(Message::Binary(Bytes::copy_from_slice(bytes))),

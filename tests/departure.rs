@@ -18,15 +18,16 @@ const UNPACED: &str = "[delivery]\npresence_interval = \"0s\"\n";
 
 /// A server with somebody in it who sees the others come and go.
 struct Scene {
-    server: TestServer,
+    /// Stands before the server: dropped after it, it would keep it from ending.
     watcher: RawClient,
+    server: TestServer,
 }
 
 impl Scene {
     fn new(toml: &str) -> Self {
         let server = TestServer::start(&format!("{UNPACED}{toml}"));
         let (watcher, _) = RawClient::join_counter(server.address);
-        Self { server, watcher }
+        Self { watcher, server }
     }
 
     fn address(&self) -> SocketAddr {
@@ -47,7 +48,7 @@ impl Scene {
 
     /// The one who came is counted out once, and whoever comes next is counted in.
     #[track_caller]
-    fn expect_one_departure(mut self) {
+    fn expect_one_departure(&mut self) {
         self.expect_users(1);
         let (mut next, _) = RawClient::join_counter(self.address());
         self.expect_users(2);

@@ -185,7 +185,7 @@ fn what_is_no_handshake_is_refused_with_its_reason() {
     let key = |key: &str| handshake_with("Sec-WebSocket-Key", &format!("Sec-WebSocket-Key: {key}"));
     let cases = [
         ("POST", good.replace("GET", "POST"), "GET"),
-        ("HEAD", good.replace("GET", "PUT"), "GET"),
+        ("PUT", good.replace("GET", "PUT"), "GET"),
         ("CONNECT", good.replace("GET", "CONNECT"), "GET"),
         ("HTTP/1.0", good.replace("HTTP/1.1", "HTTP/1.0"), "1.1"),
         ("no Connection", handshake_with("Connection", ""), "Connection"),
@@ -316,10 +316,18 @@ fn a_configured_origin_passes_and_no_other() {
 #[test]
 fn a_refusal_arrives_though_the_client_sends_on() {
     let server = TestServer::start("");
-    let mut bytes = handshake_from("localhost", "http://other.example").into_bytes();
-    bytes.extend(masked(0x81, &[b'x'; 100]).repeat(300));
-    let answer = ask_and_expect_end(server.address, "with frames behind it", &bytes);
-    answer.expect_refusal("with frames behind it", 403, "origin_forbidden");
+    let name = "with frames behind it";
+    let frame = masked(0x81, &[b'x'; 100]);
+    let mut client = RawClient::connect(server.address);
+    let request = handshake_from("localhost", "http://other.example").into_bytes();
+    client.send_bytes(&[request, frame.repeat(200)].concat());
+    let answer = Answer::read(&mut client, true);
+    answer.expect_refusal(name, 403, "origin_forbidden");
+    assert_eq!(client.read_to_end().expect("an end, not a reset"), b"", "after the refusal");
+    // A server that did not read on would reset the connection at the first of these.
+    for _ in 0..200 {
+        client.send_bytes(&frame);
+    }
 }
 
 // Limits.

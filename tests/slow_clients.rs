@@ -147,17 +147,6 @@ fn one_that_answers_pings_stays() {
     client.wait_for_state(1);
 }
 
-#[test]
-fn one_that_sends_pings_of_its_own_is_not_asked() {
-    let server = TestServer::start("[heartbeat]\ninterval = \"10s\"\ntimeout = \"10s\"\n");
-    let (mut client, _) = RawClient::join_counter(server.address);
-    for number in 0..10_u8 {
-        client.send(0x89, &[number]);
-        let frame = client.read();
-        assert_eq!((frame.opcode, &*frame.payload), (0xA, &[number][..]), "the pong to a ping");
-    }
-}
-
 /// It takes a little of what there is, again and again for longer than the timeout: it is behind,
 /// but alive.
 #[test]

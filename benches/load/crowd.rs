@@ -102,7 +102,8 @@ impl Crowd {
         let users = users.map_or("whatever that is".to_owned(), |users| users.to_string());
         format!(
             "{:.1?} after {clients} clients began to join, and {:.1?} after the last event, \
-             {connected} are connected, {with_value} know the value and {agreeing} the number of users ({users})",
+             {connected} are connected, {with_value} know the value, \
+             {agreeing} the number of users ({users})",
             began.elapsed(),
             self.last_event.elapsed(),
         )

@@ -169,7 +169,7 @@ fn common_value(crowd: &Crowd) -> Result<i64> {
     for (number, client) in crowd.clients().iter().enumerate() {
         ensure!(
             client.value == Some(value),
-            "client 0 knows {value} and client {number} {:?}, and nobody here sends: who else does?",
+            "client 0 knows {value}, client {number} {:?}, and nobody here sends: who else does?",
             client.value
         );
     }

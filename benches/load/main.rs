@@ -149,7 +149,7 @@ fn allow_open_files(connections: usize) -> Result<()> {
     let allowed = limit.maximum.unwrap_or(u64::MAX);
     ensure!(
         connections as u64 + OTHER_FILES <= allowed,
-        "{connections} connections need more open files than the {allowed} allowed here (ulimit -Hn)"
+        "{connections} connections need more than the {allowed} open files allowed here (ulimit -Hn)"
     );
     Ok(())
 }

@@ -111,15 +111,17 @@ impl Audience {
 
     /// Gives a session its seat. It gets broadcasts only once a [`Parcel::Enter`] names it.
     pub fn attach(self: &Rc<Self>, id: SessionId, form: WireForm, link: Link) -> Attachment {
-        let outlet =
-            Outlet::new(form, link, self.max_pending_bytes, self.common.clone());
+        let mut inner = self.inner.borrow_mut();
+        let seat = inner.seats.vacant_entry();
+        // Seats are bounded by the number of connections, far below 2^32.
+        let address = SessionAddress { id, worker: self.worker, seat: seat.key() as u32 };
+        let common = self.common.clone();
+        let outlet = Outlet::new(form, link, self.max_pending_bytes, address, common);
         let outlet = Rc::new(outlet);
+        seat.insert(outlet.clone());
         if let Some(code) = self.closed_with.get() {
             outlet.request_close(code);
         }
-        // Seats are bounded by the number of connections, far below 2^32.
-        let seat = self.inner.borrow_mut().seats.insert(outlet.clone()) as u32;
-        outlet.address.set(SessionAddress { id, worker: self.worker, seat });
         Attachment { audience: self.clone(), outlet }
     }
 

@@ -38,6 +38,7 @@ pub enum Link {
 /// One session's way out.
 #[derive(Debug)]
 pub struct Outlet {
+    address: SessionAddress,
     common: Rc<Common>,
     form: WireForm,
     link: Link,
@@ -53,7 +54,6 @@ pub struct Outlet {
     /// Nothing is sent any more: a close frame was queued.
     is_closed: Cell<bool>,
     failure: RefCell<Option<Failure>>,
-    pub(super) address: Cell<SessionAddress>,
     pub(super) hall: Cell<Option<super::audience::Place>>,
     /// How many frames of the current turn the session has been given.
     pub(super) turn_mark: Cell<usize>,
@@ -73,9 +73,11 @@ impl Outlet {
         form: WireForm,
         link: Link,
         max_pending_bytes: usize,
+        address: SessionAddress,
         common: Rc<Common>,
     ) -> Self {
         Self {
+            address,
             common,
             form,
             link,
@@ -87,11 +89,6 @@ impl Outlet {
             close_requested: Cell::new(None),
             is_closed: Cell::new(false),
             failure: RefCell::new(None),
-            address: Cell::new(SessionAddress {
-                id: crate::room::SessionId(0),
-                worker: 0,
-                seat: 0,
-            }),
             hall: Cell::new(None),
             turn_mark: Cell::new(0),
         }
@@ -104,7 +101,7 @@ impl Outlet {
 
     /// Where the session is reached.
     pub fn address(&self) -> SessionAddress {
-        self.address.get()
+        self.address
     }
 
     /// The task to wake when the session has something to do.
@@ -134,6 +131,9 @@ impl Outlet {
 
     fn push(&self, frame: &Bytes, sent: usize, topic: Option<Topic>) {
         if !self.is_closed.get() {
+            if sent == 0 {
+                self.trace(frame);
+            }
             self.outbox.borrow_mut().push(frame.clone(), sent, topic);
         }
     }
@@ -266,7 +266,9 @@ impl Outlet {
             return self.flush_or_wake();
         };
         match socket.try_write(&turn.merged) {
-            Ok(sent) if sent == turn.merged.len() => self.trace_sent(sent),
+            Ok(sent) if sent == turn.merged.len() => {
+                turn.frames.iter().for_each(|(_, frame)| self.trace(frame));
+            }
             Ok(sent) => self.keep_rest(turn, sent),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.keep_rest(turn, 0),
             Err(error) => self.fail(Failure::Write(error)),
@@ -275,10 +277,11 @@ impl Outlet {
 
     /// Queues what the socket did not take of a turn.
     fn keep_rest(&self, turn: &Turn, mut sent: usize) {
-        self.trace_sent(sent);
         for (topic, frame) in &turn.frames {
             if sent < frame.len() {
                 self.push(frame, sent, Some(*topic));
+            } else {
+                self.trace(frame);
             }
             sent = sent.saturating_sub(frame.len());
         }
@@ -286,8 +289,15 @@ impl Outlet {
         self.wake();
     }
 
-    fn trace_sent(&self, bytes: usize) {
-        log::trace!("session {}: wrote {bytes} bytes", self.address().id.0);
+    /// Shows a frame that goes out, if anybody looks.
+    fn trace(&self, frame: &Bytes) {
+        if log::log_enabled!(log::Level::Trace) {
+            let shown = match self.form {
+                WireForm::WebSocket => frame::describe(frame),
+                WireForm::EventStream => format!("{frame:?}"),
+            };
+            log::trace!("session {}: > {shown}", self.address.id.0);
+        }
     }
 
     /// Sends what is queued, from a round: what the socket does not take, its task sends.
@@ -317,8 +327,7 @@ impl Outlet {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(sent) => {
                     outbox.advance(sent);
-                    self.trace_sent(sent);
-                    self.accepted(!outbox.is_empty());
+                                self.accepted(!outbox.is_empty());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),

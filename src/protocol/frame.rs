@@ -8,7 +8,10 @@
 
 use super::close::CloseCode;
 use bytes::{BufMut, Bytes, BytesMut};
-use std::{error::Error, fmt};
+use std::{
+    error::Error,
+    fmt::{self, Write},
+};
 
 /// The longest payload of a control frame, in bytes (RFC 6455, section 5.5).
 pub const MAX_CONTROL_PAYLOAD_BYTES: usize = 125;
@@ -219,8 +222,9 @@ impl Decoder {
         Ok((used, Some(event)))
     }
 
-    /// What the last call lent out is free now.
-    fn drop_handed_out(&mut self) {
+    /// Frees what the last event borrowed. [`Decoder::next`] does it too; a caller that has no more
+    /// bytes calls this, so that an idle connection holds no buffer.
+    pub fn drop_handed_out(&mut self) {
         if self.is_handed_out {
             self.is_handed_out = false;
             self.message = None;
@@ -465,6 +469,48 @@ pub fn encode_close(code: CloseCode, reason: &str) -> Bytes {
     let mut payload = code.0.to_be_bytes().to_vec();
     payload.extend_from_slice(&reason.as_bytes()[..end]);
     encode(Opcode::Close, &payload)
+}
+
+impl fmt::Display for Incoming<'_> {
+    /// For people to read, such as `Text 15 bytes "server received"`. A long payload is cut.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => show(f, "Text", text.as_bytes()),
+            Self::Binary(bytes) => show(f, "Binary", bytes),
+            Self::Fragment(length) => write!(f, "Fragment {length} bytes"),
+            Self::Ping(payload) => show(f, "Ping", payload),
+            Self::Pong(payload) => show(f, "Pong", payload),
+            Self::Close(Some((code, reason))) => write!(f, "Close {code} {reason:?}"),
+            Self::Close(None) => f.write_str("Close"),
+        }
+    }
+}
+
+fn show(f: &mut impl fmt::Write, kind: &str, payload: &[u8]) -> fmt::Result {
+    const SHOWN_BYTES: usize = 200;
+    let shown = String::from_utf8_lossy(&payload[..payload.len().min(SHOWN_BYTES)]);
+    write!(f, "{kind} {} bytes {shown:?}", payload.len())
+}
+
+/// A frame of [`encode`] for people to read, in the form of [`Incoming`].
+pub fn describe(frame: &[u8]) -> String {
+    let mut text = String::new();
+    let opcode = frame.first().and_then(|first| Opcode::from_bits(first & 0x0F));
+    let start = match frame.get(1) {
+        Some(126) => 4,
+        Some(127) => 10,
+        _ => 2,
+    };
+    let payload = frame.get(start..).unwrap_or_default();
+    // Writing to a String cannot fail.
+    let _ = match (opcode, payload.first_chunk()) {
+        (Some(Opcode::Close), Some(code)) => {
+            write!(text, "Close {}", u16::from_be_bytes(*code))
+        }
+        (Some(opcode), _) => show(&mut text, &format!("{opcode:?}"), payload),
+        (None, _) => write!(text, "{frame:?}"),
+    };
+    text
 }
 
 #[cfg(test)]

@@ -204,7 +204,11 @@ impl RawClient {
     pub fn read_bytes(&mut self, count: usize) -> Vec<u8> {
         while self.received.len() < count {
             let read = self.fill().expect("the server sends on");
-            assert!(read > 0, "the connection ended after {} of {count} bytes", self.received.len());
+            assert!(
+                read > 0,
+                "the connection ended after {} of {count} bytes",
+                self.received.len()
+            );
         }
         self.received.drain(..count).collect()
     }

@@ -62,12 +62,12 @@ impl Process {
 
     /// Waits for the ready line and reads the address from it.
     pub fn address(&self) -> SocketAddr {
-        let line = self.stdout.wait_for("statesync is ready: open http://").unwrap_or_else(|| {
+        let line = self.stdout.wait_for("statesync is ready: ").unwrap_or_else(|| {
             panic!("the server did not get ready; it said:\n{}", self.stderr.text())
         });
-        let url = line.split_whitespace().find_map(|word| word.strip_prefix("http://"));
-        let authority = url.and_then(|url| url.strip_suffix('/'));
-        authority.and_then(|it| it.parse().ok()).unwrap_or_else(|| panic!("no address in {line:?}"))
+        let authority = line.split("://").nth(1).and_then(|rest| rest.split('/').next());
+        let address = authority.and_then(|authority| authority.parse().ok());
+        address.unwrap_or_else(|| panic!("no address in the ready line {line:?}"))
     }
 
     pub fn id(&self) -> u32 {
