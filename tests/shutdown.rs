@@ -110,8 +110,8 @@ fn one_that_does_not_answer_the_close_is_let_go_after_close_timeout() {
 fn one_that_does_not_read_is_let_go_after_close_timeout() {
     let toml = "[server]\nclose_timeout = \"300ms\"\nshutdown_timeout = \"1m\"\n";
     let (mut server, address) = Process::serve(toml);
-    let stalled = RawClient::connect_slow(address).shake_hands("/");
     let mut actor = RawClient::join_counter(address).0;
+    let stalled = RawClient::connect_slow(address).shake_hands("/");
     actor.wait_for_users(2);
     for first in (0..20_000).step_by(100) {
         actor.send_bytes(&masked(0x81, PLUS.as_bytes()).repeat(100));
