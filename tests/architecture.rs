@@ -11,7 +11,14 @@ const CORE: [&str; 3] = ["state", "room", "protocol"];
 
 /// What makes code impure: actors, sockets, clocks, randomness, threads.
 const IMPURE: [&str; 9] = [
-    "actix", "tokio", "std::net", "socket2", "Instant::now", "SystemTime", "rand::", "std::thread",
+    "actix",
+    "tokio",
+    "std::net",
+    "socket2",
+    "Instant::now",
+    "SystemTime",
+    "rand::",
+    "std::thread",
     "log::",
 ];
 
@@ -48,7 +55,8 @@ fn uses(text: &str) -> Vec<&'static str> {
     let is_used = |name: &&str| {
         imports.lines().any(|line| {
             let line = line.trim_start_matches([' ', '{']);
-            line.starts_with(&format!("{name}::")) || line.starts_with(&format!("{name};"))
+            line.starts_with(&format!("{name}::"))
+                || line.starts_with(&format!("{name};"))
                 || line.starts_with(&format!("{name},"))
         })
     };

@@ -262,11 +262,7 @@ impl Config {
             rooms: room::rooms(&mut reader).unwrap_or_else(|| default_rooms(&mut reader)),
         };
         let problems = reader.finish();
-        if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigErrors::sorted(problems))
-        }
+        if problems.is_empty() { Ok(config) } else { Err(ConfigErrors::sorted(problems)) }
     }
 
     /// What is allowed but probably not meant, one sentence each: to be logged at start.
@@ -339,10 +335,7 @@ fn read_file(path: &Path) -> Result<String, String> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let start = error.utf8_error().valid_up_to();
-        let newlines = error.as_bytes()[..start]
-            .iter()
-            .filter(|b| **b == b'\n')
-            .count();
+        let newlines = error.as_bytes()[..start].iter().filter(|b| **b == b'\n').count();
         format!("cannot be read: line {} is not UTF-8", newlines + 1)
     })
 }

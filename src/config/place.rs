@@ -30,18 +30,12 @@ impl Place {
 
     /// A file as a whole, for example one that cannot be read.
     pub fn file(name: &str) -> Place {
-        Place(Origin::File {
-            name: name.into(),
-            position: None,
-        })
+        Place(Origin::File { name: name.into(), position: None })
     }
 
     /// A position in a file; `line` and `column` count from 1.
     pub fn position(name: &str, line: usize, column: usize) -> Place {
-        Place(Origin::File {
-            name: name.into(),
-            position: Some((line, column)),
-        })
+        Place(Origin::File { name: name.into(), position: Some((line, column)) })
     }
 
     /// An environment variable.
@@ -54,14 +48,10 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Origin::Program => f.write_str("the program"),
-            Origin::File {
-                name,
-                position: None,
-            } => f.write_str(name),
-            Origin::File {
-                name,
-                position: Some((line, column)),
-            } => write!(f, "{name}:{line}:{column}"),
+            Origin::File { name, position: None } => f.write_str(name),
+            Origin::File { name, position: Some((line, column)) } => {
+                write!(f, "{name}:{line}:{column}")
+            }
             Origin::Variable(name) => write!(f, "environment variable {name}"),
         }
     }

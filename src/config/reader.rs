@@ -62,10 +62,7 @@ impl<T: PartialOrd> Limit<T> {
         show: impl Fn(&T) -> S,
     ) -> String {
         let (least, most) = (show(&self.least), show(&self.most));
-        format!(
-            "{value} is out of range: want {least} to {most}; {}",
-            self.reason
-        )
+        format!("{value} is out of range: want {least} to {most}; {}", self.reason)
     }
 }
 
@@ -113,11 +110,7 @@ impl<'i> Reader<'i> {
         let problems: Vec<_> = errors.iter().map(|e| syntax_problem(source, e)).collect();
         let syntax_is_broken = !problems.is_empty();
         // What the parser guessed after a syntax error would only raise false alarms.
-        let root = if syntax_is_broken {
-            DeTable::new()
-        } else {
-            root.into_inner()
-        };
+        let root = if syntax_is_broken { DeTable::new() } else { root.into_inner() };
         let ours = |(name, _): &(String, String)| name.starts_with(PREFIX);
         Reader {
             source,
@@ -144,11 +137,7 @@ impl<'i> Reader<'i> {
             }
             None => DeTable::new(),
         };
-        Section {
-            reader: self,
-            name,
-            table,
-        }
+        Section { reader: self, name, table }
     }
 
     /// The tables `[[room]]`, each with the offset where it begins; `None` if the file has none.
@@ -156,19 +145,11 @@ impl<'i> Reader<'i> {
         let value = self.root.remove(ROOM)?;
         let place = self.source.place(value.span().start);
         let DeValue::Array(list) = value.into_inner() else {
-            self.add(
-                place,
-                ROOM,
-                "want a list of tables: write [[room]], with two brackets",
-            );
+            self.add(place, ROOM, "want a list of tables: write [[room]], with two brackets");
             return Some(Vec::new());
         };
         if list.is_empty() {
-            self.add(
-                place,
-                ROOM,
-                "the list is empty: leave it out to get the default rooms",
-            );
+            self.add(place, ROOM, "the list is empty: leave it out to get the default rooms");
         }
         let mut rooms = Vec::new();
         for element in list {
@@ -185,11 +166,7 @@ impl<'i> Reader<'i> {
     }
 
     pub(super) fn add(&mut self, place: Place, key: &str, message: impl Into<String>) {
-        self.problems.push(Problem {
-            place,
-            key: key.to_owned(),
-            message: message.into(),
-        });
+        self.problems.push(Problem { place, key: key.to_owned(), message: message.into() });
     }
 
     /// Reports that the values of two keys do not go together, at the one that was set; not if
@@ -262,9 +239,7 @@ impl<'i> Reader<'i> {
     #[cfg(test)]
     pub(super) fn known_keys(&self) -> Vec<String> {
         let pairs = |(section, keys): &(&str, Vec<&str>)| {
-            keys.iter()
-                .map(|key| format!("{section}.{key}"))
-                .collect::<Vec<_>>()
+            keys.iter().map(|key| format!("{section}.{key}")).collect::<Vec<_>>()
         };
         self.known.iter().flat_map(pairs).collect()
     }
@@ -330,8 +305,7 @@ impl Section<'_, '_> {
             Ok(converted) => *result = converted,
             Err(faults) => {
                 for fault in faults {
-                    self.reader
-                        .add(place(fault.span.start), &full, fault.message);
+                    self.reader.add(place(fault.span.start), &full, fault.message);
                 }
                 self.reader.faulty.insert(full);
             }
@@ -392,10 +366,7 @@ fn syntax_problem(source: Source<'_>, error: &toml::de::Error) -> Problem {
     let offset = error.span().map_or(source.text.len(), |span| span.start);
     let message = match unquoted_value(source.text, offset) {
         Some(value) => format!("a string needs quotation marks: write \"{value}\""),
-        None => error
-            .message()
-            .trim_end_matches(", expected nothing")
-            .to_owned(),
+        None => error.message().trim_end_matches(", expected nothing").to_owned(),
     };
     Problem {
         place: source.place(offset),
@@ -408,10 +379,7 @@ fn syntax_problem(source: Source<'_>, error: &toml::de::Error) -> Problem {
 /// the most common mistake, and the parser takes `info` for a float that begins like `inf`.
 fn unquoted_value(text: &str, offset: usize) -> Option<&str> {
     let (before, after) = text.split_at_checked(offset)?;
-    if !before
-        .trim_end_matches([' ', '\t'])
-        .ends_with(['=', '[', ','])
-    {
+    if !before.trim_end_matches([' ', '\t']).ends_with(['=', '[', ',']) {
         return None;
     }
     let ends = |c: char| c.is_whitespace() || matches!(c, ',' | ']' | '}' | '#');

@@ -23,9 +23,7 @@ pub(super) fn rooms(reader: &mut Reader<'_>) -> Option<Vec<Room>> {
     for (offset, table) in reader.rooms()? {
         let (room, problems) = room(source, offset, table);
         reader.problems.extend(problems);
-        let twin = rooms
-            .iter()
-            .find(|r| !r.path.is_empty() && r.path == room.path);
+        let twin = rooms.iter().find(|r| !r.path.is_empty() && r.path == room.path);
         if let Some(twin) = twin {
             let first = twin.problem("path", "").place;
             let message = format!("{:?} is already the path of the room at {first}", room.path);
@@ -44,23 +42,11 @@ fn room(source: Source<'_>, offset: usize, mut table: DeTable<'_>) -> (Room, Vec
         ..Room::new("", "", Map::new())
     };
     let mut problems = Vec::new();
-    match take_text(
-        &mut table,
-        "path",
-        "its URL's path, such as path = \"/echo\"",
-    )
-    .and_then(path)
-    {
+    match take_text(&mut table, "path", "its URL's path, such as path = \"/echo\"").and_then(path) {
         Ok(path) => room.path = path,
         Err(message) => problems.push(room.problem("path", message)),
     }
-    match take_text(
-        &mut table,
-        "kind",
-        "what it does, such as kind = \"counter\"",
-    )
-    .and_then(kind)
-    {
+    match take_text(&mut table, "kind", "what it does, such as kind = \"counter\"").and_then(kind) {
         Ok(kind) => room.kind = kind,
         Err(message) => problems.push(room.problem("kind", message)),
     }
@@ -104,10 +90,7 @@ fn kind(text: String) -> Result<String, String> {
 
 fn path(path: String) -> Result<String, String> {
     let Some(rest) = path.strip_prefix('/') else {
-        return Err(format!(
-            "{path:?} does not start with \"/\": write {:?}",
-            format!("/{path}")
-        ));
+        return Err(format!("{path:?} does not start with \"/\": write {:?}", format!("/{path}")));
     };
     if let Some(c) = path.chars().find(|c| !is_path_character(*c)) {
         let reason = match c {
@@ -121,18 +104,14 @@ fn path(path: String) -> Result<String, String> {
         return Err(format!("{path:?} contains \"//\": write one \"/\""));
     }
     if rest.split('/').any(|part| part == "." || part == "..") {
-        return Err(format!(
-            "{path:?}: browsers resolve \".\" and \"..\" before they connect"
-        ));
+        return Err(format!("{path:?}: browsers resolve \".\" and \"..\" before they connect"));
     }
     let lies_under = |reserved: &&&str| {
         let below = path.strip_prefix(**reserved);
         below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
     };
     match RESERVED.iter().find(lies_under) {
-        Some(reserved) => Err(format!(
-            "{path:?}: {reserved}/ is used by the server itself"
-        )),
+        Some(reserved) => Err(format!("{path:?}: {reserved}/ is used by the server itself")),
         None => Ok(path),
     }
 }
@@ -145,10 +124,7 @@ fn is_path_character(c: char) -> bool {
 
 /// An argument as JSON, which the room kinds read. A date becomes a string.
 fn json(value: &Spanned<DeValue<'_>>) -> Result<Value, Fault> {
-    let fault = |message: String| Fault {
-        span: value.span(),
-        message,
-    };
+    let fault = |message: String| Fault { span: value.span(), message };
     Ok(match value.get_ref() {
         DeValue::String(text) => Value::from(text.as_ref()),
         DeValue::Integer(number) => integer(number).map_err(fault)?,

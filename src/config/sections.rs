@@ -44,44 +44,31 @@ impl Default for Limits {
 
 impl Default for Origins {
     fn default() -> Origins {
-        Origins {
-            allow: vec![OriginRule::SameHost, OriginRule::Loopback, OriginRule::Null],
-        }
+        Origins { allow: vec![OriginRule::SameHost, OriginRule::Loopback, OriginRule::Null] }
     }
 }
 
 impl Default for Heartbeat {
     fn default() -> Heartbeat {
-        Heartbeat {
-            interval: Duration::from_secs(20),
-            timeout: Duration::from_secs(20),
-        }
+        Heartbeat { interval: Duration::from_secs(20), timeout: Duration::from_secs(20) }
     }
 }
 
 impl Default for Delivery {
     fn default() -> Delivery {
-        Delivery {
-            max_pending_bytes: 64 * KIB,
-            presence_interval: Duration::from_millis(50),
-        }
+        Delivery { max_pending_bytes: 64 * KIB, presence_interval: Duration::from_millis(50) }
     }
 }
 
 impl Default for Journal {
     fn default() -> Journal {
-        Journal {
-            kind: JournalKind::Memory,
-        }
+        Journal { kind: JournalKind::Memory }
     }
 }
 
 impl Default for Log {
     fn default() -> Log {
-        Log {
-            level: "info".to_owned(),
-            format: LogFormat::Text,
-        }
+        Log { level: "info".to_owned(), format: LogFormat::Text }
     }
 }
 
@@ -126,10 +113,7 @@ fn bind(section: &mut Section<'_, '_>, default: Vec<String>) -> Vec<String> {
     section.read("bind", Wanted::List, default, |value| {
         let addresses = texts(value, value::bind_address)?;
         if addresses.is_empty() {
-            return fault(
-                value,
-                "the list is empty: write at least \"localhost:6789\"",
-            );
+            return fault(value, "the list is empty: write at least \"localhost:6789\"");
         }
         match repeated(&addresses) {
             Some(address) => fault(value, format!("{address:?} is listed twice")),
@@ -181,11 +165,7 @@ pub(super) fn limits(reader: &mut Reader<'_>) -> Limits {
         max_connections_per_address: section.number(
             "max_connections_per_address",
             default.max_connections_per_address,
-            Limit {
-                least: 0,
-                most: 10_000_000,
-                reason: "0 is off",
-            },
+            Limit { least: 0, most: 10_000_000, reason: "0 is off" },
         ),
         max_message_bytes: section.size(
             "max_message",
@@ -213,20 +193,15 @@ pub(super) fn origins(reader: &mut Reader<'_>) -> Origins {
     let default = Origins::default();
     let mut section = reader.section("origins");
     Origins {
-        allow: section.read("allow", Wanted::List, default.allow, |value| {
-            texts(value, OriginRule::from_str)
-        }),
+        allow: section
+            .read("allow", Wanted::List, default.allow, |value| texts(value, OriginRule::from_str)),
     }
 }
 
 pub(super) fn heartbeat(reader: &mut Reader<'_>) -> Heartbeat {
     let default = Heartbeat::default();
     let mut section = reader.section("heartbeat");
-    let limit = |reason| Limit {
-        least: TEN_MILLISECONDS,
-        most: 60 * MINUTE,
-        reason,
-    };
+    let limit = |reason| Limit { least: TEN_MILLISECONDS, most: 60 * MINUTE, reason };
     Heartbeat {
         interval: section.duration(
             "interval",
@@ -270,9 +245,7 @@ pub(super) fn delivery(reader: &mut Reader<'_>) -> Delivery {
 pub(super) fn journal(reader: &mut Reader<'_>) -> Journal {
     let default = Journal::default();
     let mut section = reader.section("journal");
-    Journal {
-        kind: section.choice("kind", default.kind, &JOURNAL_KINDS),
-    }
+    Journal { kind: section.choice("kind", default.kind, &JOURNAL_KINDS) }
 }
 
 pub(super) fn log(reader: &mut Reader<'_>) -> Log {
@@ -317,10 +290,7 @@ impl Section<'_, '_> {
             }
             let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
             let meant = value::suggestion(text, known.iter().copied());
-            Err(format!(
-                "{text:?} is not known{meant}; known are {}",
-                known.join(", ")
-            ))
+            Err(format!("{text:?} is not known{meant}; known are {}", known.join(", ")))
         })
     }
 
@@ -375,17 +345,10 @@ fn texts<T>(
         };
         match result {
             Ok(item) => converted.push(item),
-            Err(message) => faults.push(Fault {
-                span: element.span(),
-                message,
-            }),
+            Err(message) => faults.push(Fault { span: element.span(), message }),
         }
     }
-    if faults.is_empty() {
-        Ok(converted)
-    } else {
-        Err(faults)
-    }
+    if faults.is_empty() { Ok(converted) } else { Err(faults) }
 }
 
 fn want(what: &str, value: &Spanned<DeValue<'_>>) -> String {
@@ -393,8 +356,5 @@ fn want(what: &str, value: &Spanned<DeValue<'_>>) -> String {
 }
 
 fn fault<T>(value: &Spanned<DeValue<'_>>, message: impl Into<String>) -> Result<T, Vec<Fault>> {
-    Err(vec![Fault {
-        span: value.span(),
-        message: message.into(),
-    }])
+    Err(vec![Fault { span: value.span(), message: message.into() }])
 }

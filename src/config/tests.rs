@@ -63,19 +63,10 @@ fn the_default_file_says_what_is_promised() {
     assert_eq!(config.delivery.max_pending_bytes, 65_536);
     assert_eq!(config.delivery.presence_interval, Duration::from_millis(50));
     assert_eq!(config.journal.kind, JournalKind::Memory);
-    assert_eq!(
-        (config.log.level.as_str(), config.log.format),
-        ("info", LogFormat::Text)
-    );
-    let template = json!({"template": "{message}"})
-        .as_object()
-        .unwrap()
-        .clone();
+    assert_eq!((config.log.level.as_str(), config.log.format), ("info", LogFormat::Text));
+    let template = json!({"template": "{message}"}).as_object().unwrap().clone();
     let counter = Room::new("/", "counter", Map::new());
-    assert_eq!(
-        config.rooms,
-        [counter, Room::new("/echo", "echo", template)]
-    );
+    assert_eq!(config.rooms, [counter, Room::new("/echo", "echo", template)]);
 }
 
 /// Every key the reader knows, as `section.key`.
@@ -95,11 +86,9 @@ fn known_keys() -> Vec<String> {
 fn complete_files_set_every_key_and_the_reference_names_every_variable() {
     let production = include_str!("../../config/production.toml");
     let effective = parse("").unwrap().to_toml();
-    for (name, text) in [
-        ("default.toml", DEFAULT_TOML),
-        ("production.toml", production),
-        ("to_toml", &effective),
-    ] {
+    for (name, text) in
+        [("default.toml", DEFAULT_TOML), ("production.toml", production), ("to_toml", &effective)]
+    {
         let mut section = "";
         let mut set = Vec::new();
         for line in text.lines() {
@@ -116,10 +105,7 @@ fn complete_files_set_every_key_and_the_reference_names_every_variable() {
     for key in known_keys() {
         let variable = key.replace('.', "__").to_uppercase();
         let named = format!("# Environment: STATESYNC__{variable}=");
-        assert!(
-            DEFAULT_TOML.contains(&named),
-            "default.toml does not have {named:?}"
-        );
+        assert!(DEFAULT_TOML.contains(&named), "default.toml does not have {named:?}");
     }
 }
 
@@ -154,22 +140,13 @@ fn each_mistake_is_named_with_its_place() {
             "[limits]\nmax_mesage = \"1KiB\"",
             "2:1: limits.max_mesage: unknown key (did you mean \"max_message\"?); known are max_connections, max_connections_per_address, max_message, handshake_timeout",
         ),
-        (
-            "[limits]\nbind = \"a:1\"",
-            "2:1: limits.bind: unknown key; bind belongs under [server]",
-        ),
-        (
-            "bind = \"a:1\"",
-            "1:1: bind: unknown key; bind belongs under [server]",
-        ),
+        ("[limits]\nbind = \"a:1\"", "2:1: limits.bind: unknown key; bind belongs under [server]"),
+        ("bind = \"a:1\"", "1:1: bind: unknown key; bind belongs under [server]"),
         (
             "[sever]",
             "1:2: sever: unknown section (did you mean \"server\"?); known are server, limits, origins, heartbeat, delivery, journal, log, room",
         ),
-        (
-            "server = 3",
-            "1:10: server: want a section, [server], found the number 3",
-        ),
+        ("server = 3", "1:10: server: want a section, [server], found the number 3"),
         // Wrong types.
         (
             "[server]\nworkers = \"two\"",
@@ -183,14 +160,8 @@ fn each_mistake_is_named_with_its_place() {
             "[server]\nbind = 6789",
             "2:8: server.bind: want a list of strings, found the number 6789",
         ),
-        (
-            "[server]\nbind = [\"a:1\", 2]",
-            "2:16: server.bind: want a string, found the number 2",
-        ),
-        (
-            "[log]\nlevel = true",
-            "2:9: log.level: want a string, found the boolean true",
-        ),
+        ("[server]\nbind = [\"a:1\", 2]", "2:16: server.bind: want a string, found the number 2"),
+        ("[log]\nlevel = true", "2:9: log.level: want a string, found the boolean true"),
         (
             "[heartbeat]\ninterval = [\"20s\"]",
             "2:12: heartbeat.interval: want a length of time such as \"20s\", found a list",
@@ -242,10 +213,7 @@ fn each_mistake_is_named_with_its_place() {
             "[journal]\nkind = \"memry\"",
             "2:8: journal.kind: \"memry\" is not known (did you mean \"memory\"?); known are memory",
         ),
-        (
-            "[log]\nformat = \"xml\"",
-            "2:10: log.format: \"xml\" is not known; known are text, json",
-        ),
+        ("[log]\nformat = \"xml\"", "2:10: log.format: \"xml\" is not known; known are text, json"),
         (
             "[log]\nlevel = \"inof\"",
             "2:9: log.level: \"inof\" is no level (did you mean \"info\"?); the levels are off, error, warn, info, debug, trace; for one module write \"info,MODULE=debug\"",
@@ -255,10 +223,7 @@ fn each_mistake_is_named_with_its_place() {
             "[server]\nbind = []",
             "2:8: server.bind: the list is empty: write at least \"localhost:6789\"",
         ),
-        (
-            "[server]\nbind = [\"a:1\", \"a:1\"]",
-            "2:8: server.bind: \"a:1\" is listed twice",
-        ),
+        ("[server]\nbind = [\"a:1\", \"a:1\"]", "2:8: server.bind: \"a:1\" is listed twice"),
         (
             "[server]\nclose_timeout = \"11s\"",
             "2:17: server.close_timeout: 11s is more than server.shutdown_timeout, 10s: the shutdown would end first",
@@ -272,14 +237,8 @@ fn each_mistake_is_named_with_its_place() {
             "[room]\npath = \"/\"",
             "1:1: room: want a list of tables: write [[room]], with two brackets",
         ),
-        (
-            "room = []",
-            "1:8: room: the list is empty: leave it out to get the default rooms",
-        ),
-        (
-            "room = [1]",
-            "1:9: room: want a table, [[room]], found the number 1",
-        ),
+        ("room = []", "1:8: room: the list is empty: leave it out to get the default rooms"),
+        ("room = [1]", "1:9: room: want a table, [[room]], found the number 1"),
         (
             "[[rooms]]\npath = \"/\"",
             "1:3: rooms: unknown section (did you mean \"room\"?); known are server, limits, origins, heartbeat, delivery, journal, log, room",
@@ -342,18 +301,10 @@ fn wrong_room_paths_are_refused() {
     ];
     for (path, want) in cases {
         let shown = problem(&format!("[[room]]\nkind = \"echo\"\npath = \"{path}\""));
-        assert!(
-            shown.starts_with("test.toml:3:8: room.path: "),
-            "{path:?} gave {shown}"
-        );
-        assert!(
-            shown.contains(want),
-            "{path:?} gave {shown}, want {want:?} in it"
-        );
+        assert!(shown.starts_with("test.toml:3:8: room.path: "), "{path:?} gave {shown}");
+        assert!(shown.contains(want), "{path:?} gave {shown}, want {want:?} in it");
     }
-    for path in [
-        "/", "/a/b", "/webinar", "/healthy", "/a/", "/a.b", "/~a:1@x",
-    ] {
+    for path in ["/", "/a/b", "/webinar", "/healthy", "/a/", "/a.b", "/~a:1@x"] {
         let toml = format!("[[room]]\nkind = \"echo\"\npath = \"{path}\"");
         assert_eq!(parse(&toml).unwrap().rooms[0].path, path);
     }
@@ -413,10 +364,7 @@ fn broken_syntax_is_reported_with_its_place_and_the_environment_too() {
     assert_eq!(twice, "test.toml:3:1: not TOML: duplicate key");
     let two = problems(parse("a = \n[server]\nworkers = 99999\nb = ?\n"));
     assert!(two.len() >= 2, "{two:#?}");
-    let all = problems(with_variables(
-        "a = ",
-        &[("STATESYNC__SERVER__WORKERS", "many")],
-    ));
+    let all = problems(with_variables("a = ", &[("STATESYNC__SERVER__WORKERS", "many")]));
     assert_eq!(all.len(), 2, "{all:#?}");
     assert!(all[1].contains("STATESYNC__SERVER__WORKERS: server.workers: want a whole number"));
 }
@@ -424,25 +372,13 @@ fn broken_syntax_is_reported_with_its_place_and_the_environment_too() {
 #[test]
 fn forgotten_quotation_marks_are_named() {
     let cases = [
-        (
-            "level = info",
-            "2:9: not TOML: a string needs quotation marks: write \"info\"",
-        ),
-        (
-            "a = 64KiB # x",
-            "2:5: not TOML: a string needs quotation marks: write \"64KiB\"",
-        ),
-        (
-            "b = [c:1]",
-            "2:6: not TOML: a string needs quotation marks: write \"c:1\"",
-        ),
+        ("level = info", "2:9: not TOML: a string needs quotation marks: write \"info\""),
+        ("a = 64KiB # x", "2:5: not TOML: a string needs quotation marks: write \"64KiB\""),
+        ("b = [c:1]", "2:6: not TOML: a string needs quotation marks: write \"c:1\""),
         ("workers = 08", "2:11: not TOML: unexpected leading zero"),
     ];
     for (line, want) in cases {
-        assert_eq!(
-            problem(&format!("[x]\n{line}\n")),
-            format!("test.toml:{want}")
-        );
+        assert_eq!(problem(&format!("[x]\n{line}\n")), format!("test.toml:{want}"));
     }
 }
 
@@ -453,10 +389,7 @@ fn numbers_are_read_in_every_form_of_toml() {
         assert_eq!(config.limits.max_connections, 12, "{number}");
     }
     let huge = problem("[limits]\nmax_connections = 99999999999999999999999999");
-    assert!(
-        huge.contains("99999999999999999999999999 is out of range: want 1 to"),
-        "{huge}"
-    );
+    assert!(huge.contains("99999999999999999999999999 is out of range: want 1 to"), "{huge}");
 }
 
 #[test]
@@ -476,10 +409,7 @@ fn variables_win_over_the_file() {
         ("STATESYNC__SERVER__CLOSE_TIMEOUT", "\"1s\""),
         ("STATESYNC__LIMITS__MAX_MESSAGE", "2MB"),
         ("STATESYNC__LIMITS__MAX_CONNECTIONS", " 1_000 "),
-        (
-            "STATESYNC__ORIGINS__ALLOW",
-            "[\"same-host\", \"https://EXAMPLE.com:443\"]",
-        ),
+        ("STATESYNC__ORIGINS__ALLOW", "[\"same-host\", \"https://EXAMPLE.com:443\"]"),
         ("STATESYNC__HEARTBEAT__INTERVAL", "1m 30s"),
         ("STATESYNC__LOG__LEVEL", "debug,actix_server=warn"),
         ("STATESYNC__LOG__FORMAT", "json"),
@@ -539,10 +469,7 @@ fn wrong_variables_are_reported_by_name() {
 #[test]
 fn a_variable_that_contradicts_the_file_is_named() {
     let variables = [("STATESYNC__SERVER__CLOSE_TIMEOUT", "30s")];
-    let all = problems(with_variables(
-        "[server]\nshutdown_timeout = \"20s\"",
-        &variables,
-    ));
+    let all = problems(with_variables("[server]\nshutdown_timeout = \"20s\"", &variables));
     assert_eq!(all.len(), 1);
     let want = "environment variable STATESYNC__SERVER__CLOSE_TIMEOUT: server.close_timeout: 30s";
     assert!(all[0].starts_with(want), "{all:#?}");
@@ -566,11 +493,7 @@ numbers = [1, -2.5, 0x10]
         "since": "2026-11-20T10:00:00Z",
         "nested": {"yes": true, "numbers": [1, -2.5, 16]},
     });
-    assert_eq!(
-        config.rooms.len(),
-        1,
-        "a file's rooms replace the default ones"
-    );
+    assert_eq!(config.rooms.len(), 1, "a file's rooms replace the default ones");
     let room = &config.rooms[0];
     assert_eq!(Value::Object(room.arguments.clone()), want);
     assert_eq!(room.place.to_string(), "test.toml:2:1");
@@ -585,10 +508,7 @@ fn default_rooms_stand_in_the_embedded_file() {
     let rooms = parse("[server]\nworkers = 1").unwrap().rooms;
     let shown = rooms[0].place.to_string();
     assert!(shown.starts_with("the embedded default.toml:"), "{shown}");
-    assert_eq!(
-        Room::new("/", "x", Map::new()).place.to_string(),
-        "the program"
-    );
+    assert_eq!(Room::new("/", "x", Map::new()).place.to_string(), "the program");
 }
 
 #[test]
@@ -606,10 +526,7 @@ fn files_that_cannot_be_read_are_one_clear_problem() {
     let not_text = directory.path().join("not-text.toml");
     std::fs::write(&not_text, b"[server]\n# \xff\n").unwrap();
     let all = problems(Config::load(Some(&not_text), NO_VARIABLES));
-    assert!(
-        all[0].ends_with("cannot be read: line 2 is not UTF-8"),
-        "{all:#?}"
-    );
+    assert!(all[0].ends_with("cannot be read: line 2 is not UTF-8"), "{all:#?}");
 
     let large = directory.path().join("large.toml");
     std::fs::write(&large, vec![b'\n'; 1024 * 1024 + 1]).unwrap();
@@ -636,9 +553,7 @@ fn what_is_open_to_others_is_warned_of() {
     let warnings = parse(open).unwrap().warnings();
     assert_eq!(warnings.len(), 4, "{warnings:#?}");
     for (warning, key) in
-        warnings
-            .iter()
-            .zip(["\"null\"", "\"loopback\"", "per_address", "presence"])
+        warnings.iter().zip(["\"null\"", "\"loopback\"", "per_address", "presence"])
     {
         assert!(warning.starts_with("server.bind has 0.0.0.0:1, which is not loopback, and "));
         assert!(warning.contains(key), "{warning}, want {key} in it");
@@ -674,11 +589,7 @@ fn room() -> impl Strategy<Value = Room> {
     ("[a-z]{1,8}", "[a-z]{1,8}", arguments).prop_map(|(path, kind, mut arguments)| {
         arguments.remove("path");
         arguments.remove("kind");
-        Room::new(
-            &format!("/room-{path}"),
-            &kind,
-            arguments.into_iter().collect(),
-        )
+        Room::new(&format!("/room-{path}"), &kind, arguments.into_iter().collect())
     })
 }
 
@@ -693,22 +604,11 @@ fn config() -> impl Strategy<Value = Config> {
         Just(OriginRule::Null),
         "https?://[a-z]{1,5}\\.example:[1-9][0-9]{3}".prop_map(OriginRule::Exact),
     ];
-    let server = (
-        1..=1024usize,
-        milliseconds(60_000, 600_000),
-        milliseconds(10, 60_000),
-    );
-    let limits = (
-        1..=10_000_000usize,
-        0..=10_000_000usize,
-        125..=67_108_864usize,
-    );
+    let server = (1..=1024usize, milliseconds(60_000, 600_000), milliseconds(10, 60_000));
+    let limits = (1..=10_000_000usize, 0..=10_000_000usize, 125..=67_108_864usize);
     let delivery = (1024..=67_108_864usize, milliseconds(0, 10_000));
     let heartbeat = (milliseconds(10, 3_600_000), milliseconds(10, 3_600_000));
-    let log = (
-        any::<bool>(),
-        prop::sample::select(vec!["off", "info,a=debug", "warn/x\"y"]),
-    );
+    let log = (any::<bool>(), prop::sample::select(vec!["off", "info,a=debug", "warn/x\"y"]));
     let rooms = prop::collection::vec(room(), 1..4);
     let rules = prop::collection::vec(rule, 0..4);
     (server, limits, delivery, heartbeat, log, rules, rooms).prop_map(
@@ -716,24 +616,14 @@ fn config() -> impl Strategy<Value = Config> {
             rooms.sort_by(|a, b| a.path.cmp(&b.path));
             rooms.dedup_by(|a, b| a.path == b.path);
             let mut config = parse("").unwrap();
-            (
-                config.server.workers,
-                config.server.shutdown_timeout,
-                config.server.close_timeout,
-            ) = server;
+            (config.server.workers, config.server.shutdown_timeout, config.server.close_timeout) =
+                server;
             config.limits.max_connections = limits.0;
             config.limits.max_connections_per_address = limits.1;
             config.limits.max_message_bytes = limits.2;
-            (
-                config.delivery.max_pending_bytes,
-                config.delivery.presence_interval,
-            ) = delivery;
+            (config.delivery.max_pending_bytes, config.delivery.presence_interval) = delivery;
             (config.heartbeat.interval, config.heartbeat.timeout) = heartbeat;
-            config.log.format = if log.0 {
-                LogFormat::Json
-            } else {
-                LogFormat::Text
-            };
+            config.log.format = if log.0 { LogFormat::Json } else { LogFormat::Text };
             config.log.level = log.1.to_owned();
             config.origins.allow = allow;
             config.rooms = rooms;

@@ -62,10 +62,7 @@ pub(super) fn show_size(bytes: usize) -> String {
     units
         .iter()
         .find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit))
-        .map_or_else(
-            || format!("{bytes}B"),
-            |(unit, name)| format!("{}{name}", bytes / unit),
-        )
+        .map_or_else(|| format!("{bytes}B"), |(unit, name)| format!("{}{name}", bytes / unit))
 }
 
 /// An address to listen on: `HOST:PORT` or `[IPV6]:PORT`.
@@ -92,13 +89,8 @@ fn split_port(text: &str) -> Result<(&str, &str), String> {
     if let Some(address) = text.strip_suffix(']').and_then(|t| t.strip_prefix('[')) {
         return Err(format!("the port is missing: write \"[{address}]:6789\""));
     }
-    if text
-        .parse::<IpAddr>()
-        .is_ok_and(|address| address.is_ipv6())
-    {
-        return Err(format!(
-            "write \"[{text}]:6789\": an IPv6 address in brackets, and a port"
-        ));
+    if text.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6()) {
+        return Err(format!("write \"[{text}]:6789\": an IPv6 address in brackets, and a port"));
     }
     match text.rsplit_once(':') {
         Some(parts) => Ok(parts),
@@ -117,9 +109,7 @@ fn check_host(host: &str, text: &str) -> Result<(), String> {
         ));
     }
     if host.contains([':', '[', ']']) {
-        return Err(format!(
-            "{text:?} is no address: write IPv6 as \"[::1]:6789\""
-        ));
+        return Err(format!("{text:?} is no address: write IPv6 as \"[::1]:6789\""));
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     if let Some(wrong) = host.chars().find(|c| !allowed(*c)) {
@@ -185,9 +175,7 @@ impl FromStr for OriginRule {
 
 fn exact_origin(text: &str) -> Result<String, String> {
     if text.contains('*') {
-        return Err(format!(
-            "{text:?}: there is no wildcard; list each origin that may connect"
-        ));
+        return Err(format!("{text:?}: there is no wildcard; list each origin that may connect"));
     }
     let Some((scheme, rest)) = text.split_once("://") else {
         let meant = suggestion(text, ["same-host", "loopback", "null"]);
@@ -233,9 +221,9 @@ fn check_origin_parts(scheme: &str, rest: &str) -> Result<(), String> {
         return Err("an origin has no white space".into());
     }
     match rest.split_once(['/', '?', '#', '\\']) {
-        Some((host, _)) => Err(format!(
-            "an origin ends after host and port: write \"{scheme}://{host}\""
-        )),
+        Some((host, _)) => {
+            Err(format!("an origin ends after host and port: write \"{scheme}://{host}\""))
+        }
         None if rest.contains('@') => Err("an origin has no user name".into()),
         None => Ok(()),
     }
@@ -259,17 +247,10 @@ pub(super) fn suggestion<'a>(text: &str, known: impl IntoIterator<Item = &'a str
     let farthest = (text.chars().count() / 3).max(2);
     known
         .into_iter()
-        .map(|word| {
-            (
-                strsim::damerau_levenshtein(&lower, &word.to_lowercase()),
-                word,
-            )
-        })
+        .map(|word| (strsim::damerau_levenshtein(&lower, &word.to_lowercase()), word))
         .filter(|(distance, word)| *distance <= farthest && *distance < word.len())
         .min()
-        .map_or_else(String::new, |(_, word)| {
-            format!(" (did you mean \"{word}\"?)")
-        })
+        .map_or_else(String::new, |(_, word)| format!(" (did you mean \"{word}\"?)"))
 }
 
 #[cfg(test)]
@@ -288,22 +269,10 @@ mod tests {
             ("1h", 3_600_000),
         ];
         for (text, milliseconds) in cases {
-            assert_eq!(
-                duration(text),
-                Ok(Duration::from_millis(milliseconds)),
-                "{text:?}"
-            );
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text:?}");
         }
-        let wrong = [
-            "",
-            "20",
-            "0",
-            "-1s",
-            "s",
-            "20 parsecs",
-            "1e3s",
-            "18446744073709551615s1000ms",
-        ];
+        let wrong =
+            ["", "20", "0", "-1s", "s", "20 parsecs", "1e3s", "18446744073709551615s1000ms"];
         for text in wrong {
             assert!(duration(text).is_err(), "{text:?} should be refused");
         }
@@ -377,10 +346,7 @@ mod tests {
         ];
         for (text, want) in wrong {
             let message = bind_address(text).unwrap_err();
-            assert!(
-                message.contains(want),
-                "{text:?} gave {message}, want {want:?} in it"
-            );
+            assert!(message.contains(want), "{text:?} gave {message}, want {want:?} in it");
         }
     }
 
@@ -396,13 +362,9 @@ mod tests {
         ] {
             assert!(is_loopback(bind), "{bind}");
         }
-        for bind in [
-            "0.0.0.0:1",
-            "[::]:1",
-            "192.168.1.1:1",
-            "localhost.example:1",
-            "notlocalhost:1",
-        ] {
+        for bind in
+            ["0.0.0.0:1", "[::]:1", "192.168.1.1:1", "localhost.example:1", "notlocalhost:1"]
+        {
             assert!(!is_loopback(bind), "{bind}");
         }
     }
@@ -424,11 +386,7 @@ mod tests {
         for (text, want) in cases {
             let rule = OriginRule::from_str(text);
             assert_eq!(rule, Ok(OriginRule::Exact(want.to_owned())), "{text:?}");
-            assert_eq!(
-                OriginRule::from_str(want),
-                rule,
-                "a normal form stays as it is"
-            );
+            assert_eq!(OriginRule::from_str(want), rule, "a normal form stays as it is");
         }
     }
 
@@ -441,10 +399,7 @@ mod tests {
             ("", "is no origin"),
             ("Same-Host", "did you mean \"same-host\"?"),
             ("https://example.com/", "write \"https://example.com\""),
-            (
-                "https://example.com/chat?x",
-                "write \"https://example.com\"",
-            ),
+            ("https://example.com/chat?x", "write \"https://example.com\""),
             ("https://ann@example.com", "no user name"),
             ("https://", "is no origin"),
             ("https://exa mple.com", "no white space"),
@@ -456,23 +411,15 @@ mod tests {
         ];
         for (text, want) in cases {
             let message = OriginRule::from_str(text).unwrap_err();
-            assert!(
-                message.contains(want),
-                "{text:?} gave {message}, want {want:?} in it"
-            );
+            assert!(message.contains(want), "{text:?} gave {message}, want {want:?} in it");
         }
     }
 
     #[test]
     fn log_filters() {
-        for text in [
-            "info",
-            "OFF",
-            "info,statesync=debug",
-            "statesync::session=trace",
-            "a=",
-            "warn/x",
-        ] {
+        for text in
+            ["info", "OFF", "info,statesync=debug", "statesync::session=trace", "a=", "warn/x"]
+        {
             assert_eq!(log_filter(text), Ok(text.to_owned()));
         }
         for text in ["", " ", "inof", "statesync", "info,,", "a=loud", "a=b=c"] {
@@ -482,10 +429,7 @@ mod tests {
 
     #[test]
     fn suggestions_are_near_or_none() {
-        assert_eq!(
-            suggestion("bnid", ["workers", "bind"]),
-            " (did you mean \"bind\"?)"
-        );
+        assert_eq!(suggestion("bnid", ["workers", "bind"]), " (did you mean \"bind\"?)");
         assert_eq!(suggestion("BIND", ["bind"]), " (did you mean \"bind\"?)");
         assert_eq!(suggestion("colour", ["workers", "bind"]), "");
         assert_eq!(suggestion("", ["ab"]), "");

@@ -32,10 +32,7 @@ impl Config {
         [
             ("bind", list(server.bind.iter().map(String::as_str))),
             ("workers", server.workers.to_string()),
-            (
-                "shutdown_timeout",
-                text(&show_duration(server.shutdown_timeout)),
-            ),
+            ("shutdown_timeout", text(&show_duration(server.shutdown_timeout))),
             ("close_timeout", text(&show_duration(server.close_timeout))),
         ]
     }
@@ -47,10 +44,7 @@ impl Config {
             ("max_connections", limits.max_connections.to_string()),
             ("max_connections_per_address", per_address),
             ("max_message", text(&show_size(limits.max_message_bytes))),
-            (
-                "handshake_timeout",
-                text(&show_duration(limits.handshake_timeout)),
-            ),
+            ("handshake_timeout", text(&show_duration(limits.handshake_timeout))),
         ]
     }
 
@@ -70,10 +64,7 @@ impl Config {
         let delivery = &self.delivery;
         [
             ("max_pending", text(&show_size(delivery.max_pending_bytes))),
-            (
-                "presence_interval",
-                text(&show_duration(delivery.presence_interval)),
-            ),
+            ("presence_interval", text(&show_duration(delivery.presence_interval))),
         ]
     }
 
@@ -82,18 +73,12 @@ impl Config {
     }
 
     fn log_lines(&self) -> [(&'static str, String); 2] {
-        [
-            ("level", text(&self.log.level)),
-            ("format", text(word(&LOG_FORMATS, self.log.format))),
-        ]
+        [("level", text(&self.log.level)), ("format", text(word(&LOG_FORMATS, self.log.format)))]
     }
 }
 
 fn section(name: &str, lines: &[(&str, String)]) -> String {
-    let lines: String = lines
-        .iter()
-        .map(|(key, value)| format!("{key} = {value}\n"))
-        .collect();
+    let lines: String = lines.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
     format!("[{name}]\n{lines}")
 }
 
@@ -131,11 +116,7 @@ fn list<'a>(texts: impl Iterator<Item = &'a str>) -> String {
 
 fn key(name: &str) -> String {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if !name.is_empty() && name.chars().all(is_bare) {
-        name.to_owned()
-    } else {
-        text(name)
-    }
+    if !name.is_empty() && name.chars().all(is_bare) { name.to_owned() } else { text(name) }
 }
 
 /// A TOML basic string. JSON's escapes are all TOML's too; only DEL, which JSON leaves as it is,

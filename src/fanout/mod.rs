@@ -11,8 +11,8 @@ mod outbox;
 mod outlet;
 
 pub use audience::{Attachment, Audience};
-pub use inbox::{Inbox, Parcel};
 pub use heartbeat::HeartbeatTimes;
+pub use inbox::{Inbox, Parcel};
 pub use outbox::{MAX_FRAMES_IN_A_WRITE, Outbox};
 pub use outlet::{Failure, Link, Outlet};
 

@@ -327,7 +327,7 @@ impl Outlet {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(sent) => {
                     outbox.advance(sent);
-                                self.accepted(!outbox.is_empty());
+                    self.accepted(!outbox.is_empty());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
@@ -372,8 +372,9 @@ impl Outlet {
     /// The socket's; it is closed then anyway.
     pub fn shut_down(&self) -> io::Result<()> {
         match &self.link {
-            Link::Socket(socket) => socket2::SockRef::from(socket.as_ref())
-                .shutdown(std::net::Shutdown::Write),
+            Link::Socket(socket) => {
+                socket2::SockRef::from(socket.as_ref()).shutdown(std::net::Shutdown::Write)
+            }
             Link::Body => Ok(()),
         }
     }

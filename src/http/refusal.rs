@@ -79,7 +79,9 @@ impl Refusal {
     /// The answer. Logged here, at `info` where the operator could allow it.
     pub fn to_response(&self) -> HttpResponse {
         match self.how_to_allow() {
-            Some(how) => log_limited!(log::Level::Info, "refused a connection: {self}; to allow it, {how}"),
+            Some(how) => {
+                log_limited!(log::Level::Info, "refused a connection: {self}; to allow it, {how}")
+            }
             None => log::debug!("refused a request: {self}"),
         }
         let mut response = HttpResponse::build(self.status());
@@ -99,9 +101,11 @@ impl Refusal {
             }
             _ => {}
         }
-        response
-            .insert_header((header::CACHE_CONTROL, "no-store"))
-            .json(Body { r#type: "error", code: self.code(), message: self.to_string() })
+        response.insert_header((header::CACHE_CONTROL, "no-store")).json(Body {
+            r#type: "error",
+            code: self.code(),
+            message: self.to_string(),
+        })
     }
 }
 
@@ -114,14 +118,12 @@ impl fmt::Display for Refusal {
                 write!(f, "pages from {origin:?} may not connect to this server")
             }
             Self::ServerFull => f.write_str("the server has all the connections it may have"),
-            Self::AddressFull => {
-                f.write_str("your address has all the connections it may have")
-            }
+            Self::AddressFull => f.write_str("your address has all the connections it may have"),
             Self::BadHandshake(what) => write!(f, "this is no WebSocket handshake: {what}"),
             Self::BadVersion => f.write_str("only version 13 of the WebSocket protocol is spoken"),
-            Self::UpgradeRequired => {
-                f.write_str("this room speaks WebSocket, or server-sent events with Accept: text/event-stream")
-            }
+            Self::UpgradeRequired => f.write_str(
+                "this room speaks WebSocket, or server-sent events with Accept: text/event-stream",
+            ),
             Self::MethodNotAllowed => f.write_str("only GET and HEAD are answered here"),
         }
     }

@@ -19,7 +19,10 @@ impl Journal for MemoryJournal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{protocol::Message, room::{RoomId, UnixMicros}};
+    use crate::{
+        protocol::Message,
+        room::{RoomId, UnixMicros},
+    };
 
     #[test]
     fn positions_count_entries_from_one() {

@@ -25,14 +25,15 @@ impl Echo {
             match key.as_str() {
                 "template" => template = value.as_str().ok_or_else(|| bad("a string is needed"))?,
                 "close_after" => {
-                    let count = value.as_u64().and_then(|count| NonZeroU32::new(count.try_into().ok()?));
+                    let count =
+                        value.as_u64().and_then(|count| NonZeroU32::new(count.try_into().ok()?));
                     close_after = Some(count.ok_or_else(|| bad("a number from 1 is needed"))?);
                 }
                 _ => return Err(bad("an echo room knows template and close_after")),
             }
         }
-        let template = Template::parse(template)
-            .map_err(|message| BadArgument::new("template", message))?;
+        let template =
+            Template::parse(template).map_err(|message| BadArgument::new("template", message))?;
         Ok(Self { template, close_after, zone: TimeZone::system() })
     }
 }
@@ -144,9 +145,8 @@ mod tests {
     #[test]
     fn the_connection_is_closed_after_as_many_answers_as_asked() {
         let mut room = open(serde_json::json!({ "close_after": 2 }));
-        let mut effects = |session| {
-            room.apply(&text("a"), SessionId(session), AT).expect("never refused").len()
-        };
+        let mut effects =
+            |session| room.apply(&text("a"), SessionId(session), AT).expect("never refused").len();
         assert_eq!(effects(1), 1, "the first answer");
         assert_eq!(effects(2), 1, "another session counts for itself");
         assert_eq!(effects(1), 2, "the second answer, and the close");

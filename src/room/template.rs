@@ -36,7 +36,12 @@ impl Template {
             }
             let end = match tail.find('}') {
                 Some(end) if tail.starts_with('{') => end,
-                _ => return Err(format!("the brace at byte {} of {text:?} has no pair; write {{{{ or }}}} for a brace", text.len() - tail.len())),
+                _ => {
+                    return Err(format!(
+                        "the brace at byte {} of {text:?} has no pair; write {{{{ or }}}} for a brace",
+                        text.len() - tail.len()
+                    ));
+                }
             };
             if !literal.is_empty() {
                 parts.push(Part::Literal(std::mem::take(&mut literal)));
@@ -45,7 +50,11 @@ impl Template {
                 "message" => Part::Message,
                 "time" => Part::Time,
                 "local_time" => Part::LocalTime,
-                name => return Err(format!("{{{name}}} is unknown; there are {{message}}, {{time}} and {{local_time}}")),
+                name => {
+                    return Err(format!(
+                        "{{{name}}} is unknown; there are {{message}}, {{time}} and {{local_time}}"
+                    ));
+                }
             });
             rest = &tail[end + 1..];
         }

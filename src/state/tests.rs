@@ -10,8 +10,7 @@ const ROOM: RoomId = RoomId(0);
 const INTERVAL: Duration = Duration::from_millis(50);
 
 fn state(kinds: &[&str]) -> State {
-    let kinds: Vec<_> =
-        kinds.iter().map(|name| kind(name, &Map::new()).expect("a kind")).collect();
+    let kinds: Vec<_> = kinds.iter().map(|name| kind(name, &Map::new()).expect("a kind")).collect();
     State::new(&kinds, INTERVAL)
 }
 

@@ -1,0 +1,83 @@
+//! Worker threads: each its audience and its `Fanout`.
+
+use super::Rooms;
+use crate::{
+    config::Config,
+    connections::Connections,
+    fanout::{Audience, Drain, Fanout, HeartbeatTimes, Inbox},
+    server::StateServer,
+    session::Worker,
+};
+use actix::{Actor, Addr};
+use std::{
+    cell::OnceCell,
+    rc::Rc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// Sets up worker threads.
+#[derive(Clone)]
+pub struct WorkerFactory(pub(super) Arc<WorkerParts>);
+
+/// What all workers are made from.
+pub struct WorkerParts {
+    pub(super) config: Arc<Config>,
+    pub(super) rooms: Arc<Rooms>,
+    pub(super) connections: Connections,
+    pub(super) server: Addr<StateServer>,
+    pub(super) inboxes: Vec<Arc<Inbox>>,
+    pub(super) next_worker: AtomicU64,
+    pub(super) next_session: Arc<AtomicU64>,
+    pub(super) fanouts: Mutex<Vec<Addr<Fanout>>>,
+}
+
+thread_local! {
+    /// This thread's worker. A thread serves one server, but may do so for several listeners.
+    static WORKER: OnceCell<Worker> = const { OnceCell::new() };
+}
+
+impl WorkerFactory {
+    /// This thread's worker, made at the first call.
+    pub fn worker(&self) -> Worker {
+        WORKER.with(|worker| worker.get_or_init(|| self.start_worker()).clone())
+    }
+
+    fn start_worker(&self) -> Worker {
+        let parts = &*self.0;
+        let config = &parts.config;
+        let times = HeartbeatTimes {
+            interval: config.heartbeat.interval,
+            timeout: config.heartbeat.timeout,
+        };
+        // A thread that replaces one that died takes over its inbox.
+        let index = parts.next_worker.fetch_add(1, Ordering::Relaxed) as usize;
+        let index = index % parts.inboxes.len();
+        // At most 1,024 workers.
+        let audience = Audience::new(index as u16, config.delivery.max_pending_bytes, times);
+        let audience = Rc::new(audience);
+        // Often enough that a timeout is late by a quarter at most; a sweep is cheap.
+        let sweep = times.interval.min(times.timeout) / 4;
+        let sweep = sweep.clamp(Duration::from_millis(5), Duration::from_secs(1));
+        let fanout = Fanout::new(audience.clone(), parts.inboxes[index].clone(), sweep).start();
+        parts.fanouts.lock().unwrap_or_else(PoisonError::into_inner).push(fanout);
+        Worker {
+            audience,
+            server: parts.server.clone(),
+            next_session: parts.next_session.clone(),
+            close_timeout: config.server.close_timeout,
+            max_message_bytes: config.limits.max_message_bytes,
+        }
+    }
+
+    /// Begins the end: every session is read no more, answered, and closed.
+    pub fn drain(&self) {
+        let fanouts = self.0.fanouts.lock().unwrap_or_else(PoisonError::into_inner);
+        for fanout in &*fanouts {
+            fanout.do_send(Drain { answer_to: self.0.server.clone().recipient() });
+        }
+    }
+}
