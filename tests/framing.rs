@@ -54,6 +54,9 @@ fn expect_end(client: &mut RawClient, name: &str) {
     }
 }
 
+/// What a client does instead of answering.
+type Ending = fn(RawClient);
+
 #[test]
 fn every_length_form_comes_back_as_it_was_sent() {
     let server = TestServer::start("");
@@ -249,7 +252,7 @@ fn what_follows_a_close_is_ignored() {
 fn a_client_that_ends_tcp_without_a_close_is_counted_out() {
     let server = TestServer::start(PATIENT);
     let (mut witness, _) = RawClient::join_counter(server.address);
-    let endings: [(&str, fn(RawClient)); 4] = [
+    let endings: [(&str, Ending); 4] = [
         ("an end", drop),
         ("a reset", RawClient::reset),
         ("an end inside a frame", |mut client| client.send_bytes(&[TEXT, 0x85, 0, 0])),

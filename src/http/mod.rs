@@ -34,6 +34,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex, atomic::AtomicU64},
+    time::Duration,
 };
 use tokio::{net::TcpStream, sync::oneshot};
 use worker::{WorkerFactory, WorkerParts};
@@ -45,6 +46,10 @@ const MAX_WAITING_BROADCASTS: usize = 4096;
 /// HTTP connections that are no sessions, for each worker thread: pages, refusals, handshakes on
 /// their way. They are short.
 const MAX_HTTP_CONNECTIONS_PER_WORKER: usize = 4096;
+
+/// The time that the accepting thread has to heed a pause, of which it says nothing. Doors that
+/// close before would be errors in its log.
+const PAUSE_TIME: Duration = Duration::from_millis(100);
 
 /// Why a server did not start.
 #[derive(Debug)]
@@ -223,14 +228,17 @@ impl Server {
         }
         log::info!("stopping: closing {} connections", connections.count());
         handle.pause().await;
-        doors.iter().for_each(listener::close_door);
         factory.drain();
         let timeout = config.server.shutdown_timeout;
-        if tokio::time::timeout(timeout, connections.all_gone()).await.is_err() {
-            log::warn!(
-                "{} connections did not end in server.shutdown_timeout",
-                connections.count()
-            );
+        let ended = tokio::time::timeout(timeout, async {
+            if tokio::time::timeout(PAUSE_TIME, connections.all_gone()).await.is_err() {
+                doors.iter().for_each(listener::close_door);
+                connections.all_gone().await;
+            }
+        });
+        if ended.await.is_err() {
+            let left = connections.count();
+            log::warn!("{left} connections did not end in server.shutdown_timeout");
         }
         // Sessions are gone: what is left are HTTP requests, which are answered at once.
         handle.stop(false).await;

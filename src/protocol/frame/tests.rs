@@ -144,6 +144,9 @@ fn check_refused(name: &str, bytes: &[u8], said: &[Said], error: FrameError, cod
 
 // Lengths (Autobahn 1.1, 1.2).
 
+/// A frame: its first byte and its payload.
+type Part<'a> = (u8, &'a [u8]);
+
 #[test]
 fn text_and_binary_of_every_length_form_come_out_as_sent() {
     for length in [0, 1, 124, 125, 126, 127, 128, 65_534, 65_535, 65_536, MAX_MESSAGE_BYTES] {
@@ -304,7 +307,7 @@ fn a_fragmented_message_comes_out_whole() {
     let ping = || Said::Ping(b"p".to_vec());
     let pong = || Said::Pong(b"q".to_vec());
     let fragment = Said::Fragment;
-    let cases: &[(&str, &[(u8, &[u8])], &[Said])] = &[
+    let cases: &[(&str, &[Part], &[Said])] = &[
         ("two parts", &[(TEXT, b"ab"), (FIN, b"c")], &[fragment(2), text("abc")]),
         (
             "bytes in three parts",
@@ -358,7 +361,7 @@ fn a_fragmented_message_comes_out_whole() {
 fn fragments_in_a_wrong_order_are_refused() {
     use FrameError::{FragmentedControl, MessageUnfinished, NothingToContinue};
     let one = || Said::Fragment(1);
-    let cases: &[(&str, &[(u8, &[u8])], &[Said], FrameError)] = &[
+    let cases: &[(&str, &[Part], &[Said], FrameError)] = &[
         ("a last part without a first", &[(FIN, b"a")], &[], NothingToContinue),
         ("a middle part without a first", &[(0, b"a")], &[], NothingToContinue),
         ("an empty part without a first", &[(FIN, b"")], &[], NothingToContinue),
