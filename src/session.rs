@@ -17,6 +17,7 @@ use crate::{
 };
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, fut::ActorFuture};
 use bytes::{Bytes, BytesMut};
+use socket2::SockRef;
 use std::{
     cell::RefCell,
     fmt, io,
@@ -191,6 +192,15 @@ impl Session {
             },
         };
         session.start();
+    }
+
+    /// Drops what the peer does not take, and tells it so with a reset: an ordinary close would
+    /// leave the bytes, and the connection, to the kernel for minutes.
+    fn reset_on_close(&self) {
+        let socket = SockRef::from(self.reader.as_ref());
+        if let Err(error) = socket.set_linger(Some(Duration::ZERO)) {
+            log::debug!("session {}: SO_LINGER: {error}", self.dialogue.id());
+        }
     }
 
     /// Reads, answers and writes as far as the socket goes.
@@ -413,6 +423,9 @@ impl ActorFuture<Session> for Drive {
     ) -> Poll<()> {
         let departure = task::ready!(session.drive(task));
         log::debug!("session {}: {departure}", session.dialogue.id());
+        if let Departure::Dead | Departure::CloseTimeout = departure {
+            session.reset_on_close();
+        }
         ctx.stop();
         Poll::Ready(())
     }

@@ -281,7 +281,9 @@ fn accept(
     for listener in listeners {
         let factory = factory.clone();
         let timeout = config.limits.handshake_timeout;
-        let user_timeout = config.heartbeat.timeout;
+        // After the sessions' own timeout, which also tells the peer; the kernel's is for event
+        // streams, whose actors do not run while their client does not read.
+        let user_timeout = config.heartbeat.timeout * 3 / 2;
         builder = builder.listen("statesync", listener, move || {
             let app = || {
                 let app = routes::app(&factory).into_factory();
