@@ -76,6 +76,8 @@ pub struct StateServer {
     /// For each worker, what the current turn sends it.
     parcels: Vec<Vec<Parcel>>,
     is_presence_timer_set: bool,
+    /// Worker threads that still read their sessions.
+    undrained_workers: usize,
     /// Dropped with the actor, so that its end is noticed.
     _alive: oneshot::Sender<()>,
 }
@@ -94,6 +96,7 @@ impl StateServer {
             state: State::new(kinds, presence_interval),
             journal,
             parcels: inboxes.iter().map(|_| Vec::new()).collect(),
+            undrained_workers: inboxes.len(),
             inboxes,
             presence_interval,
             start: Instant::now(),
@@ -289,10 +292,16 @@ impl Handler<Act> for StateServer {
 impl Handler<Drained> for StateServer {
     type Result = ();
 
-    fn handle(&mut self, Drained { worker }: Drained, _: &mut Self::Context) {
-        // In order: first the answers to what the sessions sent, then the close.
+    fn handle(&mut self, Drained: Drained, _: &mut Self::Context) {
+        self.undrained_workers = self.undrained_workers.saturating_sub(1);
+        if self.undrained_workers > 0 {
+            return;
+        }
+        // All that sessions sent stands before this. Everyone hears the same, then the close.
         self.commit();
         self.deliver();
-        self.inboxes[usize::from(worker)].put([Parcel::CloseAll(CloseCode::GOING_AWAY)]);
+        for inbox in &self.inboxes {
+            inbox.put([Parcel::CloseAll(CloseCode::GOING_AWAY)]);
+        }
     }
 }

@@ -104,11 +104,6 @@ impl Audience {
         }
     }
 
-    /// The worker's index.
-    pub fn worker(&self) -> u16 {
-        self.worker
-    }
-
     /// Gives a session its seat. It gets broadcasts only once a [`Parcel::Enter`] names it.
     pub fn attach(self: &Rc<Self>, id: SessionId, form: WireForm, link: Link) -> Attachment {
         let mut inner = self.inner.borrow_mut();

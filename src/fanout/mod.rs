@@ -114,17 +114,14 @@ pub struct Drain {
 /// A worker thread's sessions are read no more. It stands in the mailbox behind all that they sent.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Drained {
-    /// The worker thread.
-    pub worker: u16,
-}
+pub struct Drained;
 
 impl Handler<Drain> for Fanout {
     type Result = ();
 
     fn handle(&mut self, Drain { answer_to }: Drain, _: &mut Self::Context) {
         self.audience.drain();
-        answer_to.do_send(Drained { worker: self.audience.worker() });
+        answer_to.do_send(Drained);
     }
 }
 

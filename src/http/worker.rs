@@ -4,13 +4,14 @@ use super::Rooms;
 use crate::{
     config::Config,
     connections::Connections,
-    fanout::{Audience, Drain, Fanout, HeartbeatTimes, Inbox},
+    fanout::{Audience, Drain, Drained, Fanout, HeartbeatTimes, Inbox},
     server::StateServer,
     session::Worker,
 };
 use actix::{Actor, Addr};
 use std::{
     cell::OnceCell,
+    collections::HashMap,
     rc::Rc,
     sync::{
         Arc, Mutex, PoisonError,
@@ -32,7 +33,7 @@ pub struct WorkerParts {
     pub(super) inboxes: Vec<Arc<Inbox>>,
     pub(super) next_worker: AtomicU64,
     pub(super) next_session: Arc<AtomicU64>,
-    pub(super) fanouts: Mutex<Vec<Addr<Fanout>>>,
+    pub(super) fanouts: Mutex<HashMap<usize, Addr<Fanout>>>,
 }
 
 thread_local! {
@@ -63,7 +64,7 @@ impl WorkerFactory {
         let sweep = times.interval.min(times.timeout) / 4;
         let sweep = sweep.clamp(Duration::from_millis(5), Duration::from_secs(1));
         let fanout = Fanout::new(audience.clone(), parts.inboxes[index].clone(), sweep).start();
-        parts.fanouts.lock().unwrap_or_else(PoisonError::into_inner).push(fanout);
+        parts.fanouts.lock().unwrap_or_else(PoisonError::into_inner).insert(index, fanout);
         Worker {
             audience,
             server: parts.server.clone(),
@@ -76,8 +77,13 @@ impl WorkerFactory {
     /// Begins the end: every session is read no more, answered, and closed.
     pub fn drain(&self) {
         let fanouts = self.0.fanouts.lock().unwrap_or_else(PoisonError::into_inner);
-        for fanout in &*fanouts {
-            fanout.do_send(Drain { answer_to: self.0.server.clone().recipient() });
+        for worker in 0..self.0.inboxes.len() {
+            let answer_to = self.0.server.clone().recipient();
+            match fanouts.get(&worker).filter(|fanout| fanout.connected()) {
+                Some(fanout) => fanout.do_send(Drain { answer_to }),
+                // A thread that is gone reads no sessions.
+                None => answer_to.do_send(Drained),
+            }
         }
     }
 }
