@@ -305,3 +305,113 @@ impl Handler<Drained> for StateServer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        journal::JournalError,
+        protocol::WireForm,
+        room::{SessionId, kind},
+    };
+    use std::{
+        sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+        task::Waker,
+    };
+
+    const COUNTER: RoomId = RoomId(0);
+    const ECHO: RoomId = RoomId(1);
+    const SESSION: SessionAddress = SessionAddress { id: SessionId(1), worker: 0, seat: 0 };
+
+    /// A journal that counts batches and entries, and fails when told to.
+    #[derive(Clone, Default)]
+    struct Watched {
+        batches: Arc<AtomicUsize>,
+        entries: Arc<AtomicUsize>,
+        fails: Arc<AtomicBool>,
+    }
+
+    impl Journal for Watched {
+        fn append(&mut self, batch: &[Entry]) -> Result<u64, JournalError> {
+            if self.fails.load(Ordering::Relaxed) {
+                return Err(JournalError("the disk is full".into()));
+            }
+            self.batches.fetch_add(1, Ordering::Relaxed);
+            self.entries.fetch_add(batch.len(), Ordering::Relaxed);
+            Ok(0)
+        }
+    }
+
+    fn server() -> (StateServer, Watched, Arc<Inbox>) {
+        let kinds = ["counter", "echo"].map(|name| kind(name, &Default::default()).expect("known"));
+        let (journal, inbox) = (Watched::default(), Arc::new(Inbox::new(100)));
+        let inboxes = vec![inbox.clone()];
+        let (alive, _) = oneshot::channel();
+        let boxed = Box::new(journal.clone());
+        (StateServer::new(&kinds, boxed, inboxes, Duration::ZERO, alive), journal, inbox)
+    }
+
+    fn act(room: RoomId, action: &'static str) -> Act {
+        Act { room, session: SESSION, action: Message::Text(action.into()), cost: 10 }
+    }
+
+    /// What the turn told the worker, one line a parcel.
+    fn told(server: &mut StateServer, inbox: &Inbox) -> Vec<String> {
+        server.commit();
+        server.deliver();
+        let mut parcels = Vec::new();
+        inbox.take(Waker::noop(), &mut parcels);
+        let show_event = |event: &EncodedEvent| {
+            String::from_utf8_lossy(event.bytes(WireForm::EventStream)).trim().to_owned()
+        };
+        let show = |parcel: &Parcel| match parcel {
+            Parcel::Broadcast(_, _, event) => format!("all {}", show_event(event)),
+            Parcel::Direct(_, event) => format!("sender {}", show_event(event)),
+            Parcel::Taken(_, cost) => format!("taken {cost}"),
+            other => format!("{other:?}"),
+        };
+        parcels.iter().map(show).collect()
+    }
+
+    #[test]
+    fn a_batch_is_one_append_and_credit_comes_back_behind_the_answers() {
+        let (mut server, journal, inbox) = server();
+        server.batch =
+            vec![act(COUNTER, "{\"by\":1}"), act(ECHO, "hi"), act(COUNTER, "{\"by\":1}")];
+        let expected = [
+            "all data: {\"type\":\"state\",\"value\":1}",
+            "sender data: hi",
+            "all data: {\"type\":\"state\",\"value\":2}",
+            "taken 10",
+            "taken 10",
+            "taken 10",
+        ];
+        assert_eq!(told(&mut server, &inbox), expected);
+        assert_eq!(journal.batches.load(Ordering::Relaxed), 1, "one append for the batch");
+        assert_eq!(journal.entries.load(Ordering::Relaxed), 2, "an echo is not kept");
+    }
+
+    #[test]
+    fn what_the_journal_cannot_keep_has_not_happened() {
+        let (mut server, journal, inbox) = server();
+        journal.fails.store(true, Ordering::Relaxed);
+        server.batch = vec![act(COUNTER, "{\"by\":1}"), act(ECHO, "hi")];
+        let lines = told(&mut server, &inbox);
+        assert!(lines[0].contains("not_durable") && lines[0].contains("disk is full"), "{lines:?}");
+        assert!(lines[0].starts_with("sender "), "the sender alone is told: {lines:?}");
+        assert_eq!(lines[1], "sender data: hi", "rooms that keep nothing go on");
+        assert_eq!(lines[2..], ["taken 10", "taken 10"]);
+
+        journal.fails.store(false, Ordering::Relaxed);
+        server.batch = vec![act(COUNTER, "{\"by\":1}")];
+        let first = "all data: {\"type\":\"state\",\"value\":1}";
+        assert_eq!(told(&mut server, &inbox)[0], first, "the refused action left no trace");
+    }
+
+    #[test]
+    fn entry_times_never_fall() {
+        let (mut server, ..) = server();
+        server.last_entry_time = UnixMicros(i64::MAX);
+        assert_eq!(server.entry_time(), UnixMicros(i64::MAX), "though the clock says less");
+    }
+}
