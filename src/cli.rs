@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use env_logger::{Builder, Env};
 use log::Record;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use statesync::{
     Config, Server,
@@ -98,6 +99,7 @@ fn serve(arguments: &ConfigArguments) -> Result<ExitCode, Failure> {
     for warning in config.warnings() {
         log::warn!("{warning}");
     }
+    raise_open_files(config.limits.max_connections);
     actix_rt::System::new().block_on(async {
         let stop = stop_signal().map_err(Failure::running)?;
         let server = Server::bind(config).map_err(Failure::config)?;
@@ -108,6 +110,22 @@ fn serve(arguments: &ConfigArguments) -> Result<ExitCode, Failure> {
         server.run(stop).await.map_err(Failure::running)?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Raises the limit of open files as far as the process may, and warns if that is too little.
+fn raise_open_files(max_connections: usize) {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        log::warn!("the limit of open files stays as it is: {error}");
+    }
+    let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if open_files < max_connections as u64 {
+        log::warn!(
+            "the process may open {open_files} files, fewer than limits.max_connections \
+             ({max_connections}): raise `ulimit -n` or lower the limit"
+        );
+    }
 }
 
 /// The one line on standard output: where to point the browser.
@@ -146,9 +164,14 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
+/// Below us, only what the operator must know: actix-http logs a line for each malformed request,
+/// actix-server tells its own start.
+const BELOW_US: &str = "actix_http=off,actix_server=warn";
+
 /// Logs go to standard error. `RUST_LOG` wins over the configuration.
 fn start_logging(config: &Config) {
-    let mut builder = Builder::from_env(Env::default().default_filter_or(&config.log.level));
+    let filter = format!("{BELOW_US},{}", config.log.level);
+    let mut builder = Builder::from_env(Env::default().default_filter_or(filter));
     match config.log.format {
         LogFormat::Json => builder.format(write_json),
         LogFormat::Text if io::stderr().is_terminal() => &mut builder,

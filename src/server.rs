@@ -7,7 +7,7 @@
 //! and has at most [`crate::fanout::Outlet::may_read`]'s credit of [`Act`]s on their way.
 
 use crate::{
-    fanout::{Drained, Inbox, Parcel},
+    fanout::{Drained, Inbox, Parcel, Vital},
     journal::{Entry, Journal},
     protocol::{CloseCode, EncodedEvent, Message},
     room::{RoomId, RoomKind, UnixMicros},
@@ -20,9 +20,8 @@ use std::{
     task::{self, Poll},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::oneshot;
 
-/// The most actions in one batch. Under load the mailbox never runs empty, and without a cap the
+/// The most actions and deliveries in one batch. Under load the mailbox never runs empty, and without a cap the
 /// first action of a batch would wait for ever.
 const MAX_BATCH: usize = 1024;
 
@@ -78,19 +77,18 @@ pub struct StateServer {
     is_presence_timer_set: bool,
     /// Worker threads that still read their sessions.
     undrained_workers: usize,
-    /// Dropped with the actor, so that its end is noticed.
-    _alive: oneshot::Sender<()>,
+    _vital: Vital,
 }
 
 impl StateServer {
     /// A server for rooms of these kinds, which reaches each worker thread through its inbox.
-    /// `alive` is held as long as the actor lives.
+    /// `vital` tells when the actor is gone.
     pub fn new(
         kinds: &[Arc<dyn RoomKind>],
         journal: Box<dyn Journal>,
         inboxes: Vec<Arc<Inbox>>,
         presence_interval: Duration,
-        alive: oneshot::Sender<()>,
+        vital: Vital,
     ) -> Self {
         Self {
             state: State::new(kinds, presence_interval),
@@ -105,7 +103,7 @@ impl StateServer {
             deliveries: Vec::new(),
             taken: Vec::new(),
             is_presence_timer_set: false,
-            _alive: alive,
+            _vital: vital,
         }
     }
 
@@ -180,6 +178,14 @@ impl StateServer {
             if !parcels.is_empty() {
                 inbox.put(parcels.drain(..));
             }
+        }
+    }
+
+    /// Does not wait for the end of the turn when much has come together.
+    fn deliver_if_many(&mut self) {
+        if self.batch.len() + self.deliveries.len() >= MAX_BATCH {
+            self.commit();
+            self.deliver();
         }
     }
 
@@ -264,6 +270,7 @@ impl Handler<Join> for StateServer {
         self.commit();
         let now = self.now();
         self.state.join(room, session, now, &mut self.deliveries);
+        self.deliver_if_many();
     }
 }
 
@@ -274,6 +281,7 @@ impl Handler<Leave> for StateServer {
         self.commit();
         let now = self.now();
         self.state.leave(room, session, now, &mut self.deliveries);
+        self.deliver_if_many();
     }
 }
 
@@ -282,10 +290,7 @@ impl Handler<Act> for StateServer {
 
     fn handle(&mut self, act: Act, _: &mut Self::Context) {
         self.batch.push(act);
-        if self.batch.len() >= MAX_BATCH {
-            self.commit();
-            self.deliver();
-        }
+        self.deliver_if_many();
     }
 }
 
@@ -346,9 +351,10 @@ mod tests {
         let kinds = ["counter", "echo"].map(|name| kind(name, &Default::default()).expect("known"));
         let (journal, inbox) = (Watched::default(), Arc::new(Inbox::new(100)));
         let inboxes = vec![inbox.clone()];
-        let (alive, _) = oneshot::channel();
+        let (watch, _) = tokio::sync::mpsc::unbounded_channel();
+        let vital = Vital::new("state server", &watch);
         let boxed = Box::new(journal.clone());
-        (StateServer::new(&kinds, boxed, inboxes, Duration::ZERO, alive), journal, inbox)
+        (StateServer::new(&kinds, boxed, inboxes, Duration::ZERO, vital), journal, inbox)
     }
 
     fn act(room: RoomId, action: &'static str) -> Act {
@@ -359,7 +365,7 @@ mod tests {
     fn told(server: &mut StateServer, inbox: &Inbox) -> Vec<String> {
         server.commit();
         server.deliver();
-        let mut parcels = Vec::new();
+        let mut parcels = std::collections::VecDeque::new();
         inbox.take(Waker::noop(), &mut parcels);
         let show_event = |event: &EncodedEvent| {
             String::from_utf8_lossy(event.bytes(WireForm::EventStream)).trim().to_owned()

@@ -40,6 +40,10 @@ use tokio::{
 /// reading may bring before a session's limits are looked at again.
 const READ_BUFFER_BYTES: usize = 16 * 1024;
 
+/// Readings of one session before the others of its thread have their turn: one that sends as fast
+/// as it can must not delay them.
+const READS_IN_A_TURN: usize = 2;
+
 thread_local! {
     static READ_BUFFER: RefCell<Box<[u8]>> =
         RefCell::new(vec![0; READ_BUFFER_BYTES].into_boxed_slice());
@@ -110,6 +114,8 @@ pub struct Session {
     decoder: Decoder,
     /// Frames that came together with the handshake.
     early: BytesMut,
+    /// How often the session is read before the others of its thread have their turn.
+    reads_left: usize,
     dialogue: Dialogue,
 }
 
@@ -179,6 +185,7 @@ impl Session {
             reader,
             decoder: Decoder::new(worker.max_message_bytes),
             early,
+            reads_left: READS_IN_A_TURN,
             dialogue: Dialogue {
                 plan,
                 server: worker.server.clone(),
@@ -205,13 +212,10 @@ impl Session {
 
     /// Reads, answers and writes as far as the socket goes.
     fn drive(&mut self, cx: &mut task::Context<'_>) -> Poll<Departure> {
+        self.reads_left = READS_IN_A_TURN;
         self.dialogue.outlet().set_waker(cx.waker());
         if let Some(failure) = self.dialogue.outlet().take_failure() {
             return Poll::Ready(failure.into());
-        }
-        if !self.early.is_empty() {
-            let mut early = std::mem::take(&mut self.early);
-            self.take_in(&mut early);
         }
         loop {
             self.dialogue.heed_close_request();
@@ -228,10 +232,19 @@ impl Session {
         }
     }
 
-    /// Reads until the socket has no more or the session may not be read.
+    /// Reads until the socket has no more, the session may not be read, or it is the others' turn.
     fn read(&mut self, cx: &mut task::Context<'_>) -> Poll<Departure> {
         READ_BUFFER.with_borrow_mut(|buffer| {
             while self.dialogue.may_read() {
+                if self.reads_left == 0 {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                self.reads_left -= 1;
+                if !self.early.is_empty() {
+                    self.take_in_early();
+                    continue;
+                }
                 let mut read = ReadBuf::new(buffer);
                 match task::ready!(Pin::new(&mut self.reader).poll_read(cx, &mut read)) {
                     Ok(()) if read.filled().is_empty() => {
@@ -248,6 +261,16 @@ impl Session {
             }
             Poll::Pending
         })
+    }
+
+    /// Takes in a part of what came together with the handshake.
+    fn take_in_early(&mut self) {
+        let length = self.early.len().min(READ_BUFFER_BYTES);
+        let mut part = self.early.split_to(length);
+        if self.early.is_empty() {
+            self.early = BytesMut::new();
+        }
+        self.take_in(&mut part);
     }
 
     /// Decodes bytes and acts on what they say.

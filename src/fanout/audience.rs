@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use slab::Slab;
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     rc::Rc,
     time::Instant,
 };
@@ -47,6 +47,13 @@ pub(super) struct Common {
     pub(super) is_draining: Cell<bool>,
     /// Actions of this thread's sessions that are not answered yet.
     pub(super) unanswered_actions: Cell<usize>,
+}
+
+impl Common {
+    fn answered(&self) {
+        let before = self.unanswered_actions.get();
+        self.unanswered_actions.set(before.saturating_sub(1));
+    }
 }
 
 /// Where in its hall a session stands.
@@ -127,20 +134,27 @@ impl Audience {
 
     /// How many actions of this thread's sessions are on their way, besides those that `parcels`
     /// answers.
-    pub(super) fn unanswered_actions(&self, parcels: &[Parcel]) -> usize {
+    pub(super) fn unanswered_actions(&self, parcels: &VecDeque<Parcel>) -> usize {
         let answered = parcels.iter().filter(|parcel| matches!(parcel, Parcel::Taken(..)));
         self.common.unanswered_actions.get().saturating_sub(answered.count())
     }
 
-    /// Carries out parcels in order, then writes to each session once.
-    pub(super) fn deliver(&self, parcels: &mut Vec<Parcel>) {
+    /// Carries out parcels in order, then writes to each session once. Stops when a room has
+    /// `max_round_bytes` to be written; the other parcels stay.
+    pub(super) fn deliver(&self, parcels: &mut VecDeque<Parcel>, max_round_bytes: usize) {
         let inner = &mut *self.inner.borrow_mut();
-        self.common.unanswered_actions.set(self.unanswered_actions(parcels));
-        for parcel in parcels.drain(..) {
-            if let Parcel::CloseAll(code) = parcel {
-                self.closed_with.set(Some(code));
+        let mut bytes = 0;
+        while let Some(parcel) = parcels.pop_front() {
+            match &parcel {
+                Parcel::CloseAll(code) => self.closed_with.set(Some(*code)),
+                Parcel::Broadcast(_, _, event) => bytes += event.length(),
+                Parcel::Taken(..) => self.common.answered(),
+                _ => {}
             }
             inner.sort(parcel);
+            if bytes >= max_round_bytes {
+                break;
+            }
         }
         inner.write();
     }

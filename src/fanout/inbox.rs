@@ -7,7 +7,7 @@ use crate::{
     state::{SessionAddress, Topic},
 };
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -78,11 +78,14 @@ impl Inbox {
         }
     }
 
-    /// Appends all that waits to `into`; `waker` is woken when there is more.
-    pub fn take(&self, waker: &Waker, into: &mut Vec<Parcel>) {
+    /// Moves all that waits to `into`, unless something is left there: then it waits on. `waker` is
+    /// woken when there is more.
+    pub fn take(&self, waker: &Waker, into: &mut VecDeque<Parcel>) {
         let mut waiting = self.lock();
-        into.append(&mut waiting.parcels);
-        waiting.broadcasts = 0;
+        if into.is_empty() {
+            into.extend(waiting.parcels.drain(..));
+            waiting.broadcasts = 0;
+        }
         match &mut waiting.waker {
             Some(old) => old.clone_from(waker),
             none => *none = Some(waker.clone()),
@@ -126,7 +129,7 @@ mod tests {
     }
 
     fn take(inbox: &Inbox) -> Vec<String> {
-        let mut parcels = Vec::new();
+        let mut parcels = VecDeque::new();
         inbox.take(Waker::noop(), &mut parcels);
         let show = |parcel: &Parcel| match parcel {
             Parcel::Broadcast(room, _, event) => {

@@ -18,12 +18,14 @@ pub use outlet::{Failure, Link, Outlet};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, Recipient, fut::ActorFuture};
 use std::{
+    collections::VecDeque,
     pin::Pin,
     rc::Rc,
     sync::Arc,
     task::{self, Poll},
     time::{Duration, Instant},
 };
+use tokio::sync::mpsc;
 
 /// The actor that writes for one worker thread.
 pub struct Fanout {
@@ -31,8 +33,33 @@ pub struct Fanout {
     inbox: Arc<Inbox>,
     /// How often sessions are looked at for pings and timeouts.
     sweep_interval: Duration,
-    taken: Vec<Parcel>,
+    taken: VecDeque<Parcel>,
+    /// The most that one round writes to a room: what a socket may leave behind must fit an outbox,
+    /// so that nobody who reads as fast as it can skips states.
+    max_round_bytes: usize,
     gathering: Option<Gathering>,
+    _vital: Vital,
+}
+
+/// Held by an actor that nothing works without: tells when it is gone, by a panic or by its end.
+#[derive(Debug)]
+pub struct Vital {
+    name: &'static str,
+    watch: mpsc::UnboundedSender<&'static str>,
+}
+
+impl Vital {
+    /// Tells `watch` the `name` when dropped.
+    pub fn new(name: &'static str, watch: &mpsc::UnboundedSender<&'static str>) -> Self {
+        Self { name, watch: watch.clone() }
+    }
+}
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        // Nobody watches any more when the server has stopped.
+        let _ = self.watch.send(self.name);
+    }
 }
 
 /// A round that has not begun: more for it is about to come.
@@ -57,8 +84,16 @@ const GATHERING_SHARE: u32 = 8;
 
 impl Fanout {
     /// An actor for `audience`, which is told what to write through `inbox`.
-    pub fn new(audience: Rc<Audience>, inbox: Arc<Inbox>, sweep_interval: Duration) -> Self {
-        Self { audience, inbox, sweep_interval, taken: Vec::new(), gathering: None }
+    pub fn new(
+        audience: Rc<Audience>,
+        inbox: Arc<Inbox>,
+        sweep_interval: Duration,
+        max_round_bytes: usize,
+        vital: Vital,
+    ) -> Self {
+        let taken = VecDeque::new();
+        let (gathering, _vital) = (None, vital);
+        Self { audience, inbox, sweep_interval, taken, max_round_bytes, gathering, _vital }
     }
 
     /// Takes what waits, and runs a round when it is time.
@@ -69,8 +104,12 @@ impl Fanout {
         }
         self.gathering = None;
         let start = Instant::now();
-        self.audience.deliver(&mut self.taken);
+        self.audience.deliver(&mut self.taken, self.max_round_bytes);
         self.inbox.set_last_round(start.elapsed());
+        if !self.taken.is_empty() {
+            // The sockets have their turn, then the rest goes out.
+            task.waker().wake_by_ref();
+        }
     }
 
     /// Ready when the round should begin. A long round is worth a short wait: what its sockets

@@ -23,8 +23,9 @@ use tokio::net::tcp::OwnedWriteHalf;
 /// session is read on: enough that a batch never waits for it, and it bounds the mailbox.
 pub const MAX_IN_FLIGHT_BYTES: usize = 64 * 1024;
 
-/// What an action costs besides its bytes: its place in the mailbox and in a batch.
-pub const ACTION_OVERHEAD_BYTES: usize = 256;
+/// What an action costs besides its bytes: its places in the mailbox, in a batch and in an inbox.
+/// So at most 64 small actions of a session are on their way.
+pub const ACTION_OVERHEAD_BYTES: usize = 1024;
 
 /// What an outlet writes to.
 #[derive(Debug)]
@@ -197,6 +198,8 @@ impl Outlet {
     pub(super) fn sweep(&self, now: Instant, times: HeartbeatTimes) {
         match self.heartbeat.get().check(now, times) {
             Verdict::Alive => {}
+            // A body that is not polled says nothing about its client: that is the kernel's to judge.
+            Verdict::Dead if matches!(self.link, Link::Body) => {}
             Verdict::Dead => self.fail(Failure::Dead),
             Verdict::Ping => {
                 match self.form {
@@ -240,31 +243,36 @@ impl Outlet {
         self.failure.borrow_mut().take()
     }
 
-    /// Gives the session what it has not yet of this turn, but writes nothing.
+    /// Queues what the session has not been given of this turn. Its mark says how much it has; it
+    /// is 0 outside of a round.
     pub(super) fn catch_up(&self, turn: &Turn) {
         let mark = self.turn_mark.replace(turn.frames.len());
-        for (topic, frame) in &turn.frames[mark.min(turn.frames.len())..] {
+        for (topic, frame) in &turn.frames[mark..] {
             self.push(frame, 0, Some(*topic));
         }
     }
 
-    /// Gives the session the whole turn, in one write if its socket takes it.
+    /// Ends the turn for the session: what it has not been given goes out, in one write if its
+    /// socket takes it.
     pub(super) fn offer(&self, turn: &Turn) {
-        if self.is_closed.get() {
-            return;
+        match &self.link {
+            _ if self.is_closed.get() => {}
+            Link::Socket(socket) if self.turn_mark.get() == 0 && self.is_flushed() => {
+                self.write_now(socket, turn);
+            }
+            _ => {
+                self.catch_up(turn);
+                self.flush_or_wake();
+            }
         }
-        let mark = self.turn_mark.take();
-        if mark > 0 || !self.outbox.borrow().is_empty() {
-            self.turn_mark.set(mark);
-            self.catch_up(turn);
-            self.turn_mark.set(0);
-            return self.flush_or_wake();
-        }
-        let Link::Socket(socket) = &self.link else {
-            self.catch_up(turn);
-            self.turn_mark.set(0);
-            return self.flush_or_wake();
-        };
+        self.turn_mark.set(0);
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.outbox.borrow().is_empty()
+    }
+
+    fn write_now(&self, socket: &OwnedWriteHalf, turn: &Turn) {
         match socket.try_write(&turn.merged) {
             Ok(sent) if sent == turn.merged.len() => {
                 turn.frames.iter().for_each(|(_, frame)| self.trace(frame));
@@ -359,11 +367,6 @@ impl Outlet {
         }
         self.accepted(false);
         Some(outbox.take_all())
-    }
-
-    /// Whether everything queued is sent.
-    pub fn is_flushed(&self) -> bool {
-        self.outbox.borrow().is_empty()
     }
 
     /// Says to the client that nothing more comes (TCP FIN).

@@ -53,6 +53,18 @@ pub fn prepare(socket: &TcpStream, user_timeout: Duration) {
     }
 }
 
+/// Leaves an upgraded connection to its session's own heartbeat. The kernel's timeout counts from
+/// the first byte that a full receiver could not take, and a receiver that is slow but steady is
+/// seldom less than full: it would be cut off.
+pub fn leave_to_heartbeat(socket: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = SockRef::from(socket).set_tcp_user_timeout(None) {
+        log::debug!("TCP_USER_TIMEOUT: {error}");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
+}
+
 /// Opens every address that `address` means. A port 0 is chosen once and is the same for all.
 pub fn listen(address: &str) -> io::Result<Vec<TcpListener>> {
     let mut listeners: Vec<TcpListener> = Vec::new();
@@ -68,8 +80,7 @@ pub fn listen(address: &str) -> io::Result<Vec<TcpListener>> {
         match listen_on(address) {
             Ok(listener) => listeners.push(listener),
             // A name may have addresses that this machine does not: "localhost" without IPv6.
-            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => failure = Some(error),
-            Err(error) if address.is_ipv6() && !listeners.is_empty() => failure = Some(error),
+            Err(error) if is_missing(&error) => failure = Some(error),
             Err(error) => return Err(error),
         }
     }
@@ -77,6 +88,12 @@ pub fn listen(address: &str) -> io::Result<Vec<TcpListener>> {
         (true, failure) => Err(failure.unwrap_or(io::ErrorKind::AddrNotAvailable.into())),
         (false, _) => Ok(listeners),
     }
+}
+
+/// Whether the machine lacks the address, or its whole family.
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
 fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {

@@ -18,13 +18,13 @@ pub use refusal::Refusal;
 use crate::{
     config::{Config, JournalKind, Problem},
     connections::Connections,
-    fanout::Inbox,
+    fanout::{Inbox, Vital},
     journal::{Journal, MemoryJournal},
     room::{self, RoomId, RoomKind},
     server::StateServer,
 };
 use actix::{Actor, Addr, Arbiter};
-use actix_http::{Extensions, HttpService};
+use actix_http::{Extensions, HttpService, KeepAlive};
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
 use actix_web::dev::AppConfig;
 use std::{
@@ -36,12 +36,12 @@ use std::{
     sync::{Arc, Mutex, atomic::AtomicU64},
     time::Duration,
 };
-use tokio::{net::TcpStream, sync::oneshot};
+use tokio::{net::TcpStream, sync::mpsc};
 use worker::{WorkerFactory, WorkerParts};
 
-/// Broadcasts that wait for one worker thread before older ones give way to newer: some rounds'
-/// worth even under load.
-const MAX_WAITING_BROADCASTS: usize = 4096;
+/// Broadcasts that wait for one worker thread before older ones give way to newer: what 256 clients
+/// may have on their way if each sends ahead as far as its credit goes. Some megabytes.
+const MAX_WAITING_BROADCASTS: usize = 16 * 1024;
 
 /// HTTP connections that are no sessions, for each worker thread: pages, refusals, handshakes on
 /// their way. They are short.
@@ -87,8 +87,8 @@ impl fmt::Display for StartError {
 /// Why a server stopped though nobody asked it to.
 #[derive(Debug)]
 pub enum RunError {
-    /// The `StateServer` is gone: a bug, in a room perhaps. The log has the panic.
-    StateServerGone,
+    /// An actor that nothing works without is gone: a bug, in a room perhaps. The log has the panic.
+    ActorGone(&'static str),
     /// The accepting threads failed.
     Accept(io::Error),
 }
@@ -98,8 +98,8 @@ impl std::error::Error for RunError {}
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::StateServerGone => {
-                f.write_str("the state server stopped by itself; see the panic in the log")
+            Self::ActorGone(name) => {
+                write!(f, "the {name} stopped by itself; standard error has the panic")
             }
             Self::Accept(error) => write!(f, "the server cannot accept connections: {error}"),
         }
@@ -195,7 +195,9 @@ impl Server {
         let Self { config, rooms, listeners, .. } = self;
         let inboxes = (0..config.server.workers).map(|_| Inbox::new(MAX_WAITING_BROADCASTS));
         let inboxes: Vec<_> = inboxes.map(Arc::new).collect();
-        let (server, server_gone) = start_state_server(&config, &rooms, &inboxes);
+        let (watch, mut gone) = mpsc::unbounded_channel();
+        let server =
+            start_state_server(&config, &rooms, &inboxes, Vital::new("state server", &watch));
         let connections = Connections::new(
             config.limits.max_connections,
             config.limits.max_connections_per_address,
@@ -209,6 +211,7 @@ impl Server {
             next_worker: AtomicU64::new(0),
             next_session: Arc::new(AtomicU64::new(1)),
             fanouts: Mutex::default(),
+            watch,
         }));
         let doors = listeners.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>();
         let doors = doors.map_err(RunError::Accept)?;
@@ -217,9 +220,9 @@ impl Server {
         let mut accepting = actix_rt::spawn(accepting);
         tokio::select! {
             () = stop => {}
-            _ = server_gone => {
+            Some(name) = gone.recv() => {
                 handle.stop(false).await;
-                return Err(RunError::StateServerGone);
+                return Err(RunError::ActorGone(name));
             }
             ended = &mut accepting => {
                 let error = ended.unwrap_or_else(|panic| Err(io::Error::other(panic)));
@@ -247,25 +250,19 @@ impl Server {
     }
 }
 
-/// Starts the `StateServer` on a thread of its own. The receiver ends when the actor does.
+/// Starts the `StateServer` on a thread of its own.
 fn start_state_server(
     config: &Config,
     rooms: &Rooms,
     inboxes: &[Arc<Inbox>],
-) -> (Addr<StateServer>, oneshot::Receiver<()>) {
+    vital: Vital,
+) -> Addr<StateServer> {
     let journal: Box<dyn Journal> = match config.journal.kind {
         JournalKind::Memory => Box::new(MemoryJournal::default()),
     };
-    let (alive, gone) = oneshot::channel();
-    let state_server = StateServer::new(
-        &rooms.kinds,
-        journal,
-        inboxes.to_vec(),
-        config.delivery.presence_interval,
-        alive,
-    );
-    let server = StateServer::start_in_arbiter(&Arbiter::new().handle(), |_| state_server);
-    (server, gone)
+    let interval = config.delivery.presence_interval;
+    let server = StateServer::new(&rooms.kinds, journal, inboxes.to_vec(), interval, vital);
+    StateServer::start_in_arbiter(&Arbiter::new().handle(), |_| server)
 }
 
 /// Starts the accepting thread and the workers.
@@ -293,6 +290,10 @@ fn accept(
             };
             HttpService::build()
                 .client_request_timeout(timeout)
+                .client_disconnect_timeout(timeout)
+                // actix-http times the first request of a connection only: a second one could be
+                // begun and never ended.
+                .keep_alive(KeepAlive::Disabled)
                 // A client that ends its half has left: an event stream must notice at once.
                 .h1_allow_half_closed(false)
                 .on_connect_ext(move |socket: &TcpStream, _: &mut Extensions| {

@@ -76,13 +76,11 @@ impl Refusal {
         }
     }
 
-    /// The answer. Logged here, at `info` where the operator could allow it.
+    /// The answer. Logged here, a line a second at most.
     pub fn to_response(&self) -> HttpResponse {
         match self.how_to_allow() {
-            Some(how) => {
-                log_limited!(log::Level::Info, "refused a connection: {self}; to allow it, {how}")
-            }
-            None => log::debug!("refused a request: {self}"),
+            Some(how) => log_limited!(log::Level::Info, "refused: {self}; to allow it, {how}"),
+            None => log_limited!(log::Level::Info, "refused: {self}"),
         }
         let mut response = HttpResponse::build(self.status());
         match self {

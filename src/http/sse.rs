@@ -16,6 +16,7 @@ use bytes::Bytes;
 use std::{
     pin::Pin,
     task::{self, Poll},
+    time::{Duration, Instant},
 };
 
 /// What an event source sees first: come back after a second if the connection is lost.
@@ -27,6 +28,28 @@ struct EventStream {
     server: Addr<crate::server::StateServer>,
     attachment: Attachment,
     presence: Option<Presence>,
+    spins: Spins,
+}
+
+/// Counts the times that a body is polled though it has nothing to say. actix-http polls without
+/// end while a client sends requests behind the one that is being answered; such a client goes.
+#[derive(Default)]
+struct Spins {
+    second: Option<Instant>,
+    count: u32,
+}
+
+impl Spins {
+    /// Far more than sockets and timers cause, far less than a busy loop makes.
+    const MAX_IN_A_SECOND: u32 = 5_000;
+
+    fn is_spinning(&mut self, now: Instant) -> bool {
+        match self.second {
+            Some(start) if now.duration_since(start) < Duration::from_secs(1) => self.count += 1,
+            _ => (self.second, self.count) = (Some(now), 0),
+        }
+        self.count > Self::MAX_IN_A_SECOND
+    }
 }
 
 /// Answers with the events of `plan`'s room. `origin` is the page's, which the gate let pass.
@@ -36,6 +59,7 @@ pub fn respond(plan: Plan, worker: &Worker, origin: Option<&header::HeaderValue>
         server: worker.server.clone(),
         attachment: worker.seat(WireForm::EventStream, Link::Body),
         presence: None,
+        spins: Spins::default(),
     };
     builder(origin).streaming(HttpContext::create(stream))
 }
@@ -97,8 +121,18 @@ impl ActorFuture<EventStream> for Drive {
     ) -> Poll<()> {
         let outlet = stream.attachment.outlet();
         outlet.set_waker(task.waker());
-        if let Some(events) = outlet.take_all() {
-            ctx.write(events);
+        match outlet.take_all() {
+            Some(events) => ctx.write(events),
+            None if stream.spins.is_spinning(Instant::now()) => {
+                log::debug!(
+                    "session {}: its requests keep the server spinning",
+                    outlet.address().id.0
+                );
+                stream.presence = None;
+                ctx.stop();
+                return Poll::Ready(());
+            }
+            None => {}
         }
         if outlet.close_requested().is_none() && outlet.take_failure().is_none() {
             return Poll::Pending;

@@ -5,6 +5,7 @@
 //! asks the same `App` as all other requests. A 101 from it carries a [`Plan`] in its extensions:
 //! then a [`Session`] starts on the socket. Anything else is written here, and the connection ends.
 
+use super::listener;
 use crate::session::{Plan, Session, Worker};
 use actix_codec::Framed;
 use actix_http::{
@@ -158,6 +159,7 @@ async fn switch<B>(
     let head = (response.drop_body(), BodySize::None);
     parts.codec.encode(h1::Message::Item(head), &mut parts.write_buf)?;
     timeout(worker.close_timeout, parts.io.write_all(&parts.write_buf)).await??;
+    listener::leave_to_heartbeat(&parts.io);
     Session::start_on(parts.io, parts.read_buf, plan, worker);
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::Rooms;
 use crate::{
     config::Config,
     connections::Connections,
-    fanout::{Audience, Drain, Drained, Fanout, HeartbeatTimes, Inbox},
+    fanout::{Audience, Drain, Drained, Fanout, HeartbeatTimes, Inbox, Vital},
     server::StateServer,
     session::Worker,
 };
@@ -19,6 +19,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::sync::mpsc;
 
 /// Sets up worker threads.
 #[derive(Clone)]
@@ -33,6 +34,8 @@ pub struct WorkerParts {
     pub(super) inboxes: Vec<Arc<Inbox>>,
     pub(super) next_worker: AtomicU64,
     pub(super) next_session: Arc<AtomicU64>,
+    /// Told when a `Fanout` is gone.
+    pub(super) watch: mpsc::UnboundedSender<&'static str>,
     pub(super) fanouts: Mutex<HashMap<usize, Addr<Fanout>>>,
 }
 
@@ -54,7 +57,7 @@ impl WorkerFactory {
             interval: config.heartbeat.interval,
             timeout: config.heartbeat.timeout,
         };
-        // A thread that replaces one that died takes over its inbox.
+        // A thread that replaces one that died comes too late: the server stops for want of a Fanout.
         let index = parts.next_worker.fetch_add(1, Ordering::Relaxed) as usize;
         let index = index % parts.inboxes.len();
         // At most 1,024 workers.
@@ -63,7 +66,10 @@ impl WorkerFactory {
         // Often enough that a timeout is late by a quarter at most; a sweep is cheap.
         let sweep = times.interval.min(times.timeout) / 4;
         let sweep = sweep.clamp(Duration::from_millis(5), Duration::from_secs(1));
-        let fanout = Fanout::new(audience.clone(), parts.inboxes[index].clone(), sweep).start();
+        let vital = Vital::new("fan-out", &parts.watch);
+        let inbox = parts.inboxes[index].clone();
+        let max_round_bytes = config.delivery.max_pending_bytes / 2;
+        let fanout = Fanout::new(audience.clone(), inbox, sweep, max_round_bytes, vital).start();
         parts.fanouts.lock().unwrap_or_else(PoisonError::into_inner).insert(index, fanout);
         Worker {
             audience,

@@ -34,6 +34,11 @@ impl EncodedEvent {
         Self { message: event.to_classic(), forms: Default::default() }
     }
 
+    /// The length of the event's text or bytes; about that of each form.
+    pub fn length(&self) -> usize {
+        self.message.as_bytes().len()
+    }
+
     /// The bytes to write for a session that reads `form`. Cheap after the first time.
     pub fn bytes(&self, form: WireForm) -> &Bytes {
         self.forms[form as usize].get_or_init(|| match (form, &self.message) {

@@ -86,6 +86,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut object = Map::new();
         while let Some((key, Strict(value))) = members.next_entry::<String, Strict>()? {
             if object.contains_key(&key) {
+                let key: String = key.chars().take(40).collect();
                 return Err(A::Error::custom(format_args!("the key {key:?} stands twice")));
             }
             object.insert(key, value);
