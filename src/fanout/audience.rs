@@ -3,6 +3,7 @@
 use super::{
     Parcel,
     heartbeat::HeartbeatTimes,
+    outbox::SHARED_FRAME_OVERHEAD_BYTES,
     outlet::{Link, Outlet},
 };
 use crate::{
@@ -47,13 +48,6 @@ pub(super) struct Common {
     pub(super) is_draining: Cell<bool>,
     /// Actions of this thread's sessions that are not answered yet.
     pub(super) unanswered_actions: Cell<usize>,
-}
-
-impl Common {
-    fn answered(&self) {
-        let before = self.unanswered_actions.get();
-        self.unanswered_actions.set(before.saturating_sub(1));
-    }
 }
 
 /// Where in its hall a session stands.
@@ -132,11 +126,15 @@ impl Audience {
         self.common.is_draining.set(true);
     }
 
-    /// How many actions of this thread's sessions are on their way, besides those that `parcels`
-    /// answers.
-    pub(super) fn unanswered_actions(&self, parcels: &VecDeque<Parcel>) -> usize {
-        let answered = parcels.iter().filter(|parcel| matches!(parcel, Parcel::Taken(..)));
-        self.common.unanswered_actions.get().saturating_sub(answered.count())
+    /// Notes that so many actions of this thread's sessions are answered.
+    pub(super) fn answered(&self, count: usize) {
+        let unanswered = &self.common.unanswered_actions;
+        unanswered.set(unanswered.get().saturating_sub(count));
+    }
+
+    /// How many actions of this thread's sessions are on their way.
+    pub(super) fn unanswered_actions(&self) -> usize {
+        self.common.unanswered_actions.get()
     }
 
     /// Carries out parcels in order, then writes to each session once. Stops when a room has
@@ -147,8 +145,9 @@ impl Audience {
         while let Some(parcel) = parcels.pop_front() {
             match &parcel {
                 Parcel::CloseAll(code) => self.closed_with.set(Some(*code)),
-                Parcel::Broadcast(_, _, event) => bytes += event.length(),
-                Parcel::Taken(..) => self.common.answered(),
+                Parcel::Broadcast(_, _, event) => {
+                    bytes += event.length() + SHARED_FRAME_OVERHEAD_BYTES
+                }
                 _ => {}
             }
             inner.sort(parcel);

@@ -48,6 +48,7 @@ pub struct Inbox {
 struct Waiting {
     parcels: Vec<Parcel>,
     broadcasts: usize,
+    answers: usize,
     waker: Option<Waker>,
 }
 
@@ -67,6 +68,7 @@ impl Inbox {
         let mut waiting = self.lock();
         for parcel in parcels {
             waiting.broadcasts += usize::from(matches!(parcel, Parcel::Broadcast(..)));
+            waiting.answers += usize::from(matches!(parcel, Parcel::Taken(..)));
             waiting.parcels.push(parcel);
         }
         if waiting.broadcasts > self.max_broadcasts {
@@ -79,17 +81,20 @@ impl Inbox {
     }
 
     /// Moves all that waits to `into`, unless something is left there: then it waits on. `waker` is
-    /// woken when there is more.
-    pub fn take(&self, waker: &Waker, into: &mut VecDeque<Parcel>) {
+    /// woken when there is more. Returns how many actions the moved parcels answer.
+    pub fn take(&self, waker: &Waker, into: &mut VecDeque<Parcel>) -> usize {
         let mut waiting = self.lock();
+        let mut answered = 0;
         if into.is_empty() {
             into.extend(waiting.parcels.drain(..));
             waiting.broadcasts = 0;
+            answered = std::mem::take(&mut waiting.answers);
         }
         match &mut waiting.waker {
             Some(old) => old.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
+        answered
     }
 
     /// How long the thread's last round of writes took.

@@ -98,7 +98,8 @@ impl Fanout {
 
     /// Takes what waits, and runs a round when it is time.
     fn poll_round(&mut self, task: &mut task::Context<'_>) {
-        self.inbox.take(task.waker(), &mut self.taken);
+        let answered = self.inbox.take(task.waker(), &mut self.taken);
+        self.audience.answered(answered);
         if self.taken.is_empty() || self.poll_gathered(task).is_pending() {
             return;
         }
@@ -125,7 +126,7 @@ impl Fanout {
         loop {
             task::ready!(gathering.others_ran.as_mut().poll(task));
             let is_over = now.duration_since(gathering.since) >= last_round / GATHERING_SHARE;
-            if is_over || self.audience.unanswered_actions(&self.taken) == 0 {
+            if is_over || self.audience.unanswered_actions() == 0 {
                 return Poll::Ready(());
             }
             *gathering = Gathering::new(gathering.since);

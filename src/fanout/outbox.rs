@@ -8,9 +8,12 @@ use std::{collections::VecDeque, io::IoSlice};
 /// make a write no cheaper for each.
 pub const MAX_FRAMES_IN_A_WRITE: usize = 64;
 
-/// What a queued frame costs besides its bytes: its place in the queue and its allocation. Without
-/// it, thousands of empty pongs would count as nothing.
-const FRAME_OVERHEAD_BYTES: usize = 128;
+/// What a frame of the session's own costs besides its bytes: its place in the queue and its
+/// allocation. Without it, thousands of empty pongs would count as nothing.
+const OWN_FRAME_OVERHEAD_BYTES: usize = 128;
+
+/// What a broadcast frame, whose bytes all sessions share, costs besides them: its place.
+pub const SHARED_FRAME_OVERHEAD_BYTES: usize = 48;
 
 /// A queue of frames. The first may be sent in part; a frame once begun is always finished.
 #[derive(Debug)]
@@ -29,8 +32,12 @@ pub struct Outbox {
 /// The newest of each topic, and one that is half sent.
 const MAX_KEPT_OF_TOPICS: usize = 3;
 
-fn cost(frame: &Bytes) -> usize {
-    frame.len() + FRAME_OVERHEAD_BYTES
+fn cost(frame: &Bytes, topic: Option<Topic>) -> usize {
+    let overhead = match topic {
+        Some(_) => SHARED_FRAME_OVERHEAD_BYTES,
+        None => OWN_FRAME_OVERHEAD_BYTES,
+    };
+    frame.len() + overhead
 }
 
 #[derive(Debug)]
@@ -73,10 +80,10 @@ impl Outbox {
         }
         match topic {
             Some(_) => {
-                self.topic_bytes += cost(&frame);
+                self.topic_bytes += cost(&frame, topic);
                 self.topic_frames += 1;
             }
-            None => self.own_bytes += cost(&frame),
+            None => self.own_bytes += cost(&frame, topic),
         }
         self.frames.push_back(Queued { frame, topic });
         let is_over = self.topic_bytes + self.own_bytes > self.max_pending_bytes;
@@ -97,7 +104,7 @@ impl Outbox {
             let is_begun = index == 0 && is_first_begun;
             let is_kept = queued.topic.is_none() || is_begun || newest.contains(&Some(index));
             if is_kept && queued.topic.is_some() {
-                bytes += cost(&queued.frame);
+                bytes += cost(&queued.frame, queued.topic);
                 frames += 1;
             }
             index += 1;
@@ -130,10 +137,10 @@ impl Outbox {
             self.sent_of_first = 0;
             match first.topic {
                 Some(_) => {
-                    self.topic_bytes -= cost(&first.frame);
+                    self.topic_bytes -= cost(&first.frame, first.topic);
                     self.topic_frames -= 1;
                 }
-                None => self.own_bytes -= cost(&first.frame),
+                None => self.own_bytes -= cost(&first.frame, first.topic),
             }
             self.frames.pop_front();
         }
@@ -187,7 +194,8 @@ mod tests {
 
     #[test]
     fn past_its_bound_only_the_newest_of_each_topic_stays() {
-        let mut outbox = Outbox::new(4 * (2 + FRAME_OVERHEAD_BYTES));
+        let mut outbox =
+            Outbox::new(3 * (2 + SHARED_FRAME_OVERHEAD_BYTES) + 2 + OWN_FRAME_OVERHEAD_BYTES);
         push(&mut outbox, "s1", Some(Topic::State));
         push(&mut outbox, "u1", Some(Topic::Users));
         push(&mut outbox, "e1", None);
@@ -215,7 +223,7 @@ mod tests {
 
     #[test]
     fn its_own_answers_fill_it_and_sending_them_empties_it() {
-        let mut outbox = Outbox::new(FRAME_OVERHEAD_BYTES);
+        let mut outbox = Outbox::new(OWN_FRAME_OVERHEAD_BYTES);
         push(&mut outbox, "state", Some(Topic::State));
         assert!(!outbox.is_full_of_answers(), "states can be skipped");
         push(&mut outbox, "error", None);
@@ -266,7 +274,7 @@ mod tests {
                 outbox.push(frame.into(), 0, topic);
                 let kept = outbox.frames.iter().filter(|queued| queued.topic.is_some()).count();
                 prop_assert_eq!(kept, outbox.topic_frames);
-                prop_assert!(outbox.topic_frames <= MAX_KEPT_OF_TOPICS.max(LIMIT / FRAME_OVERHEAD_BYTES + 1));
+                prop_assert!(outbox.topic_frames <= MAX_KEPT_OF_TOPICS.max(LIMIT / SHARED_FRAME_OVERHEAD_BYTES + 1));
             }
             while !outbox.is_empty() {
                 let pending = written(&outbox);
