@@ -107,10 +107,8 @@ impl Fanout {
         let start = Instant::now();
         self.audience.deliver(&mut self.taken, self.max_round_bytes);
         self.inbox.set_last_round(start.elapsed());
-        if !self.taken.is_empty() {
-            // The sockets have their turn, then the rest goes out.
-            task.waker().wake_by_ref();
-        }
+        // The sockets have their turn, then what is left here, or waits in the inbox, goes out.
+        task.waker().wake_by_ref();
     }
 
     /// Ready when the round should begin. A long round is worth a short wait: what its sockets

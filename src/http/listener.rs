@@ -15,7 +15,7 @@ const BACKLOG: i32 = 4096;
 /// Bytes that the kernel holds for a connection without having sent them. What sits there is old:
 /// a low mark keeps the newest state near the wire (`TCP_NOTSENT_LOWAT`).
 #[cfg(target_os = "linux")]
-const NOT_SENT_LOW_WATER_BYTES: u32 = 1024 * 1024;
+const NOT_SENT_LOW_WATER_BYTES: u32 = 16 * 1024;
 
 /// An address that can be connected to, for one that stands for all of the machine's.
 pub fn reachable(address: SocketAddr) -> SocketAddr {
