@@ -6,12 +6,12 @@
 //! 2. [`room`]: what clients share; [`room::Room`] and [`room::RoomKind`], one file a kind.
 //! 3. [`state`]: USERS and STATE as plain data. Up to here everything is pure.
 //! 4. [`journal`]: what is committed, in order.
-//! 5. [`fanout`]: a worker thread's sessions and the rounds of writes to them.
-//! 6. [`server`]: the `StateServer` actor, where all actions meet.
-//! 7. [`session`]: the actor of one connection.
+//! 5. `fanout`: a worker thread's sessions and the rounds of writes to them.
+//! 6. `server`: the `StateServer` actor, where all actions meet.
+//! 7. `session`: the actor of one connection.
 //! 8. [`http`]: routes, gates, upgrade; [`Server`] puts it all together.
 //!
-//! Each module uses only those above it, [`config`] and [`connections`].
+//! Each module uses only those above it, [`config`], `connections` and `logging`.
 //!
 //! # Running one
 //!
@@ -29,15 +29,15 @@
 #![warn(missing_docs)]
 
 pub mod config;
-pub mod connections;
-pub mod fanout;
+mod connections;
+mod fanout;
 pub mod http;
 pub mod journal;
-pub mod logging;
+mod logging;
 pub mod protocol;
 pub mod room;
-pub mod server;
-pub mod session;
+mod server;
+mod session;
 pub mod state;
 
 pub use config::Config;

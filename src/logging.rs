@@ -48,7 +48,6 @@ impl Default for LogLimit {
 }
 
 /// Logs at `level` through a [`LogLimit`] of its own; says how many like it were left out.
-#[macro_export]
 macro_rules! log_limited {
     ($level:expr, $($message:tt)+) => {{
         static LIMIT: $crate::logging::LogLimit = $crate::logging::LogLimit::new();
@@ -62,6 +61,8 @@ macro_rules! log_limited {
         }
     }};
 }
+
+pub(crate) use log_limited;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@
 use crate::{
     connections::Permit,
     fanout::{Attachment, Audience, Failure, Link, Outlet},
-    log_limited,
+    logging::log_limited,
     protocol::{
         ActionError, CloseCode, EncodedEvent, Event, Message, WireForm,
         frame::{self, Decoder, FrameError, Incoming, Opcode},
@@ -81,6 +81,7 @@ pub struct Plan {
     /// Its kind.
     pub kind: Arc<dyn RoomKind>,
     /// The connection's place in the limits.
+    #[expect(dead_code, reason = "held for what its drop does")]
     pub permit: Permit,
 }
 

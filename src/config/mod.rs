@@ -78,8 +78,8 @@ pub struct Server {
 /// `[limits]`: what one client, and all together, may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time in all, 1 to 10,000,000. Default 10,000: half of 20,000 open files,
-    /// a common limit of a process. There is no "off": nothing is unbounded.
+    /// Sessions at a time in all, 1 to 10,000,000. Default 10,000: half of 20,000 open files, a
+    /// common limit of a process. There is no "off": nothing is unbounded.
     pub max_connections: usize,
     /// Connections at a time from one address; 0, the default, is off. Off, because behind a
     /// proxy all clients share its address.

@@ -1,6 +1,6 @@
 //! What the gates answer when they do not let a request through.
 
-use crate::log_limited;
+use crate::logging::log_limited;
 use actix_web::{
     HttpResponse,
     http::{StatusCode, header},
