@@ -111,9 +111,15 @@ impl RawClient {
     /// Connects a socket that takes only a few KiB before it has to be read: for clients that are
     /// slow. Its buffer is made small before it connects, for the window's scale is said then.
     pub fn connect_slow(address: SocketAddr) -> Self {
+        Self::connect_with_receive_buffer(address, 4096)
+    }
+
+    /// Connects a socket whose kernel takes so many bytes for it, as far as the system allows,
+    /// however seldom the test's own thread runs.
+    pub fn connect_with_receive_buffer(address: SocketAddr, bytes: usize) -> Self {
         let domain = socket2::Domain::for_address(address);
         let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).expect("a socket");
-        socket.set_recv_buffer_size(4096).expect("a socket option");
+        socket.set_recv_buffer_size(bytes).expect("a socket option");
         socket.connect(&address.into()).expect("the server listens");
         Self::on(socket.into())
     }
