@@ -80,21 +80,17 @@ impl Inbox {
         }
     }
 
-    /// Moves all that waits to `into`, unless something is left there: then it waits on. `waker` is
-    /// woken when there is more. Returns how many actions the moved parcels answer.
+    /// Appends all that waits to `into`; `waker` is woken when there is more. Returns how many
+    /// actions the moved parcels answer.
     pub fn take(&self, waker: &Waker, into: &mut VecDeque<Parcel>) -> usize {
         let mut waiting = self.lock();
-        let mut answered = 0;
-        if into.is_empty() {
-            into.extend(waiting.parcels.drain(..));
-            waiting.broadcasts = 0;
-            answered = std::mem::take(&mut waiting.answers);
-        }
+        into.extend(waiting.parcels.drain(..));
+        waiting.broadcasts = 0;
         match &mut waiting.waker {
             Some(old) => old.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
-        answered
+        std::mem::take(&mut waiting.answers)
     }
 
     /// How long the thread's last round of writes took.

@@ -37,6 +37,8 @@ pub struct Fanout {
     /// The most that one round writes to a room: what a socket may leave behind must fit an outbox,
     /// so that nobody who reads as fast as it can skips states.
     max_round_bytes: usize,
+    /// What the last round left is delivered before more is taken.
+    has_rest: bool,
     gathering: Option<Gathering>,
     _vital: Vital,
 }
@@ -75,6 +77,9 @@ impl Gathering {
     }
 }
 
+/// So many parcels are enough for a round.
+const MAX_GATHERED: usize = 4096;
+
 /// Rounds that take longer than this are worth gathering for: a write to each of some hundred
 /// sockets.
 const LONG_ROUND: Duration = Duration::from_micros(250);
@@ -92,14 +97,25 @@ impl Fanout {
         vital: Vital,
     ) -> Self {
         let taken = VecDeque::new();
-        let (gathering, _vital) = (None, vital);
-        Self { audience, inbox, sweep_interval, taken, max_round_bytes, gathering, _vital }
+        let (has_rest, gathering, _vital) = (false, None, vital);
+        Self {
+            audience,
+            inbox,
+            sweep_interval,
+            taken,
+            max_round_bytes,
+            has_rest,
+            gathering,
+            _vital,
+        }
     }
 
     /// Takes what waits, and runs a round when it is time.
     fn poll_round(&mut self, task: &mut task::Context<'_>) {
-        let answered = self.inbox.take(task.waker(), &mut self.taken);
-        self.audience.answered(answered);
+        if !self.has_rest {
+            let answered = self.inbox.take(task.waker(), &mut self.taken);
+            self.audience.answered(answered);
+        }
         if self.taken.is_empty() || self.poll_gathered(task).is_pending() {
             return;
         }
@@ -108,6 +124,7 @@ impl Fanout {
         self.audience.deliver(&mut self.taken, self.max_round_bytes);
         self.inbox.set_last_round(start.elapsed());
         // The sockets have their turn, then what is left here, or waits in the inbox, goes out.
+        self.has_rest = !self.taken.is_empty();
         task.waker().wake_by_ref();
     }
 
@@ -124,7 +141,8 @@ impl Fanout {
         loop {
             task::ready!(gathering.others_ran.as_mut().poll(task));
             let is_over = now.duration_since(gathering.since) >= last_round / GATHERING_SHARE;
-            if is_over || self.audience.unanswered_actions() == 0 {
+            let is_enough = self.has_rest || self.taken.len() >= MAX_GATHERED;
+            if is_over || is_enough || self.audience.unanswered_actions() == 0 {
                 return Poll::Ready(());
             }
             *gathering = Gathering::new(gathering.since);
