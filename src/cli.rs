@@ -1,7 +1,7 @@
 //! Arguments, logging, signals, exit codes.
 
 use clap::{Args, Parser, Subcommand};
-use env_logger::{Builder, Env};
+use env_logger::Builder;
 use log::Record;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
@@ -168,10 +168,12 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
 /// actix-server tells its own start.
 const BELOW_US: &str = "actix_http=off,actix_server=warn";
 
-/// Logs go to standard error. `RUST_LOG` wins over the configuration.
+/// Logs go to standard error. `RUST_LOG` wins over the configuration, unless it is empty.
 fn start_logging(config: &Config) {
-    let filter = format!("{BELOW_US},{}", config.log.level);
-    let mut builder = Builder::from_env(Env::default().default_filter_or(filter));
+    let from_environment = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
+    let filter = from_environment.unwrap_or(format!("{BELOW_US},{}", config.log.level));
+    let mut builder = Builder::new();
+    builder.parse_filters(&filter);
     match config.log.format {
         LogFormat::Json => builder.format(write_json),
         LogFormat::Text if io::stderr().is_terminal() => &mut builder,
