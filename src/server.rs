@@ -21,8 +21,8 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// The most actions and deliveries in one batch. Under load the mailbox never runs empty, and without a cap the
-/// first action of a batch would wait for ever.
+/// The most actions and deliveries in one batch. Under load the mailbox never runs empty, and
+/// without a cap the first action of a batch would wait for ever.
 const MAX_BATCH: usize = 1024;
 
 /// A session comes into a room.

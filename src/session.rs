@@ -115,8 +115,6 @@ pub struct Session {
     decoder: Decoder,
     /// Frames that came together with the handshake.
     early: BytesMut,
-    /// How often the session is read before the others of its thread have their turn.
-    reads_left: usize,
     dialogue: Dialogue,
 }
 
@@ -186,7 +184,6 @@ impl Session {
             reader,
             decoder: Decoder::new(worker.max_message_bytes),
             early,
-            reads_left: READS_IN_A_TURN,
             dialogue: Dialogue {
                 plan,
                 server: worker.server.clone(),
@@ -213,14 +210,14 @@ impl Session {
 
     /// Reads, answers and writes as far as the socket goes.
     fn drive(&mut self, cx: &mut task::Context<'_>) -> Poll<Departure> {
-        self.reads_left = READS_IN_A_TURN;
+        let mut reads_left = READS_IN_A_TURN;
         self.dialogue.outlet().set_waker(cx.waker());
         if let Some(failure) = self.dialogue.outlet().take_failure() {
             return Poll::Ready(failure.into());
         }
         loop {
             self.dialogue.heed_close_request();
-            if let Poll::Ready(departure) = self.read(cx) {
+            if let Poll::Ready(departure) = self.read(cx, &mut reads_left) {
                 return Poll::Ready(departure);
             }
             let was_paused = !self.dialogue.may_read();
@@ -234,14 +231,14 @@ impl Session {
     }
 
     /// Reads until the socket has no more, the session may not be read, or it is the others' turn.
-    fn read(&mut self, cx: &mut task::Context<'_>) -> Poll<Departure> {
+    fn read(&mut self, cx: &mut task::Context<'_>, reads_left: &mut usize) -> Poll<Departure> {
         READ_BUFFER.with_borrow_mut(|buffer| {
             while self.dialogue.may_read() {
-                if self.reads_left == 0 {
+                if *reads_left == 0 {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                self.reads_left -= 1;
+                *reads_left -= 1;
                 if !self.early.is_empty() {
                     self.take_in_early();
                     continue;

@@ -1,6 +1,6 @@
 //! USERS and STATE: who is in each room, and what each room holds. Plain data: joins, leaves and
-//! entries go in, [`Delivery`] values come out, and the `StateServer` carries them
-//! out. Pure: time comes in as an argument.
+//! entries go in, [`Delivery`] values come out, and the `StateServer` carries them out.
+//! Pure: time comes in as an argument.
 
 use crate::{
     journal::Entry,

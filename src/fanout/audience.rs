@@ -137,8 +137,8 @@ impl Audience {
         self.common.unanswered_actions.get()
     }
 
-    /// Carries out parcels in order, then writes to each session once. Stops when a room has
-    /// `max_round_bytes` to be written; the other parcels stay.
+    /// Carries out parcels in order, then writes to each session once. Stops when broadcasts of
+    /// `max_round_bytes` in all are to be written; the other parcels stay.
     pub(super) fn deliver(&self, parcels: &mut VecDeque<Parcel>, max_round_bytes: usize) {
         let inner = &mut *self.inner.borrow_mut();
         let mut bytes = 0;
@@ -215,7 +215,9 @@ impl Inner {
                 ring.turn.frames.push((topic, event.bytes(form).clone()));
             }
         }
-        self.touched_halls.push(room);
+        if self.touched_halls.last() != Some(&room) {
+            self.touched_halls.push(room);
+        }
     }
 
     /// Gives a session all that its room was told before what is meant for it alone.

@@ -34,8 +34,8 @@ pub struct Fanout {
     /// How often sessions are looked at for pings and timeouts.
     sweep_interval: Duration,
     taken: VecDeque<Parcel>,
-    /// The most that one round writes to a room: what a socket may leave behind must fit an outbox,
-    /// so that nobody who reads as fast as it can skips states.
+    /// The most that one round broadcasts: what a socket may leave behind must fit an outbox, so
+    /// that nobody who reads as fast as it can skips states.
     max_round_bytes: usize,
     /// What the last round left is delivered before more is taken.
     has_rest: bool,

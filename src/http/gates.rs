@@ -25,6 +25,17 @@ pub fn wants_event_stream(headers: &HeaderMap) -> bool {
     })
 }
 
+/// Everything but a socket is only ever read.
+///
+/// # Errors
+/// [`Refusal::MethodNotAllowed`] for methods other than GET and HEAD.
+pub fn read_only(method: &Method) -> Result<(), Refusal> {
+    match *method {
+        Method::GET | Method::HEAD => Ok(()),
+        _ => Err(Refusal::MethodNotAllowed),
+    }
+}
+
 /// What `actix_web_actors::ws::handshake` lets pass though RFC 6455, section 4.2.1, does not:
 /// HTTP/1.0, other versions, any key.
 ///

@@ -1,12 +1,9 @@
 //! The web pages, as they were when the program was built.
 
-use super::refusal::Refusal;
+use super::{gates, refusal::Refusal};
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{
-        Method,
-        header::{self, EntityTag, Header, IfNoneMatch},
-    },
+    http::header::{self, EntityTag, Header, IfNoneMatch},
     web,
 };
 use rust_embed::{EmbeddedFile, RustEmbed};
@@ -35,8 +32,8 @@ pub async fn file(request: HttpRequest, name: web::Path<String>) -> HttpResponse
 
 /// The embedded file called `name`, or that the client has it already.
 pub fn answer(request: &HttpRequest, name: &str) -> HttpResponse {
-    if ![Method::GET, Method::HEAD].contains(request.method()) {
-        return Refusal::MethodNotAllowed.to_response();
+    if let Err(refusal) = gates::read_only(request.method()) {
+        return refusal.to_response();
     }
     let Some(file) = Pages::get(name) else { return Refusal::NoSuchPage.to_response() };
     let tag = entity_tag(&file);

@@ -53,10 +53,10 @@ struct Edge {
 
 /// `GET /health/`: the process serves.
 async fn health(request: HttpRequest) -> HttpResponse {
-    if ![Method::GET, Method::HEAD].contains(request.method()) {
-        return Refusal::MethodNotAllowed.to_response();
+    match gates::read_only(request.method()) {
+        Ok(()) => HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("OK\n"),
+        Err(refusal) => refusal.to_response(),
     }
-    HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("OK\n")
 }
 
 /// Every path that is a room's: its socket, its event stream, its page.
@@ -80,9 +80,7 @@ impl Edge {
             return upgrade::accept(request, plan)
                 .ok_or(Refusal::BadHandshake("its headers contradict each other"));
         }
-        if ![Method::GET, Method::HEAD].contains(request.method()) {
-            return Err(Refusal::MethodNotAllowed);
-        }
+        gates::read_only(request.method())?;
         if gates::wants_event_stream(headers) {
             if request.method() == Method::HEAD {
                 gates::origin(&self.parts.config.origins.allow, headers)?;

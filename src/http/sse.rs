@@ -121,20 +121,15 @@ impl ActorFuture<EventStream> for Drive {
     ) -> Poll<()> {
         let outlet = stream.attachment.outlet();
         outlet.set_waker(task.waker());
-        match outlet.take_all() {
-            Some(events) => ctx.write(events),
-            None if stream.spins.is_spinning(Instant::now()) => {
-                log::debug!(
-                    "session {}: its requests keep the server spinning",
-                    outlet.address().id.0
-                );
-                stream.presence = None;
-                ctx.stop();
-                return Poll::Ready(());
-            }
-            None => {}
+        let events = outlet.take_all();
+        let is_spinning = events.is_none() && stream.spins.is_spinning(Instant::now());
+        if let Some(events) = events {
+            ctx.write(events);
         }
-        if outlet.close_requested().is_none() && outlet.take_failure().is_none() {
+        if is_spinning {
+            let id = outlet.address().id.0;
+            log::debug!("session {id}: its requests keep the server spinning");
+        } else if outlet.close_requested().is_none() && outlet.take_failure().is_none() {
             return Poll::Pending;
         }
         stream.presence = None;

@@ -57,7 +57,7 @@ impl WorkerFactory {
             interval: config.heartbeat.interval,
             timeout: config.heartbeat.timeout,
         };
-        // A thread that replaces one that died comes too late: the server stops for want of a Fanout.
+        // A thread that replaces one that died comes too late: the server stops without its Fanout.
         let index = parts.next_worker.fetch_add(1, Ordering::Relaxed) as usize;
         let index = index % parts.inboxes.len();
         // At most 1,024 workers.
