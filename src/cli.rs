@@ -78,12 +78,17 @@ fn load(arguments: &ConfigArguments) -> Result<Config, Failure> {
     // Variables that are no Unicode are not ours: std::env::vars would panic at them.
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Config::load(arguments.config.as_deref(), environment).map_err(Failure::config)
+    let (config, mut problems) = Config::read(arguments.config.as_deref(), environment);
+    problems.extend(check_rooms(&config).err().unwrap_or_default());
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(Failure::config(ConfigErrors::sorted(problems)))
+    }
 }
 
 fn check_config(arguments: &ConfigArguments) -> Result<ExitCode, Failure> {
     let config = load(arguments)?;
-    check_rooms(&config).map_err(|problems| Failure::config(ConfigErrors::sorted(problems)))?;
     print!("{}", config.to_toml());
     for warning in config.warnings() {
         eprintln!("warning: {warning}");

@@ -166,6 +166,29 @@ fn all_mistakes_are_told_at_once_each_with_its_place() {
 }
 
 #[test]
+fn what_room_kinds_refuse_is_told_together_with_all_other_mistakes() {
+    let config = file(
+        "[server]\n\
+         workers = \"four\"\n\
+         [[room]]\n\
+         path = \"/x\"\n\
+         kind = \"countr\"\n\
+         [[room]]\n\
+         path = \"/y\"\n\
+         kind = \"echo\"\n\
+         templat = \"q\"\n",
+    );
+    for command in ["serve", "check-config"] {
+        run(statesync(&[command, "--config", path(&config)])).expect_config_error(&[
+            "server.workers",
+            "room.kind",
+            "countr",
+            "room.templat",
+        ]);
+    }
+}
+
+#[test]
 fn a_file_that_is_no_toml_is_told_with_its_place() {
     let config = file("[server]\nbind = \n");
     let place = format!("{}:2:", path(&config));

@@ -56,6 +56,10 @@ pub struct Config {
     pub rooms: Vec<Room>,
 }
 
+fn checked((config, problems): (Config, Vec<Problem>)) -> Result<Config, ConfigErrors> {
+    if problems.is_empty() { Ok(config) } else { Err(ConfigErrors::sorted(problems)) }
+}
+
 /// `[server]`: addresses, threads, and how long a shutdown may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
@@ -229,17 +233,25 @@ impl Config {
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Config, ConfigErrors> {
+        checked(Config::read(file, environment))
+    }
+
+    /// Like [`Config::load`], but gives what could be read beside all that is wrong, for callers
+    /// that have more to check. Where something is wrong, the configuration has a stand-in.
+    pub fn read(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> (Config, Vec<Problem>) {
         let Some(file) = file else {
-            return Config::parse(DEFAULT_TOML_NAME, DEFAULT_TOML, environment);
+            return Config::read_toml(DEFAULT_TOML_NAME, DEFAULT_TOML, environment);
         };
         let name = file.display().to_string();
         match read_file(file) {
-            Ok(toml) => Config::parse(&name, &toml, environment),
-            Err(message) => Err(ConfigErrors(vec![Problem {
-                place: Place::file(&name),
-                key: String::new(),
-                message,
-            }])),
+            Ok(toml) => Config::read_toml(&name, &toml, environment),
+            Err(message) => {
+                let problem = Problem { place: Place::file(&name), key: String::new(), message };
+                (Config::read_toml(DEFAULT_TOML_NAME, DEFAULT_TOML, []).0, vec![problem])
+            }
         }
     }
 
@@ -250,6 +262,14 @@ impl Config {
         toml: &str,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Config, ConfigErrors> {
+        checked(Config::read_toml(name, toml, environment))
+    }
+
+    fn read_toml(
+        name: &str,
+        toml: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> (Config, Vec<Problem>) {
         let mut reader = Reader::new(name, toml, environment);
         let config = Config {
             server: sections::server(&mut reader),
@@ -261,8 +281,7 @@ impl Config {
             log: sections::log(&mut reader),
             rooms: room::rooms(&mut reader).unwrap_or_else(|| default_rooms(&mut reader)),
         };
-        let problems = reader.finish();
-        if problems.is_empty() { Ok(config) } else { Err(ConfigErrors::sorted(problems)) }
+        (config, reader.finish())
     }
 
     /// What is allowed but probably not meant, one sentence each: to be logged at start.

@@ -117,7 +117,8 @@ impl Rooms {
     fn open(config: &Config) -> Result<Self, Vec<Problem>> {
         let mut rooms = Self { kinds: Vec::new(), by_path: HashMap::new() };
         let mut problems = Vec::new();
-        for room in &config.rooms {
+        // A room without a kind has been complained of already.
+        for room in config.rooms.iter().filter(|room| !room.kind.is_empty()) {
             match room::kind(&room.kind, &room.arguments) {
                 Ok(kind) => {
                     // Far fewer rooms than 2^32 stand in a file.
