@@ -198,7 +198,7 @@ export class ActionError extends Error {
 const UNTOLD_LIMITS = { max_in_flight: 0, heartbeat_ms: 20_000, max_message_bytes: Infinity };
 
 const MESSAGES = Object.freeze({
-  unknown: "nobody can tell whether this was counted: the server has forgotten this client",
+  unknown: "nobody can tell whether this was counted: the server has forgotten about it",
   place_taken: "nobody can tell whether this was counted: another connection has taken this client's place",
   perhaps_too_large: "nobody can tell whether this was counted: the server closed the connection, as a message was too large",
   refused: "this was refused before the connection was lost",
@@ -242,6 +242,8 @@ export class Connection extends ConnectionEventTarget {
   #vainRounds = 0;
   /** Until actions that were not decided are sent again. @type {any} */
   #retry;
+  /** A connection came that took this one's place, and since then none was stable. */
+  #wasReplaced = false;
   /** The page is hidden, and may come back from the browser's back/forward cache. */
   #isHidden = false;
   #pendingTold = 0;
@@ -473,18 +475,23 @@ export class Connection extends ConnectionEventTarget {
     this.#limits = welcome;
     this.#view.isBehind();
     const { last_id: last } = welcome;
-    const { used, waiting } = this.#queue;
-    if (last === null && used > 0) {
+    const { used, decided, waiting } = this.#queue;
+    if (last === null ? used > 0 : last < decided) {
       const sent = waiting.filter(({ id }) => id !== null);
       return this.#startAnew(waiting.filter(({ id }) => id === null), sent, MESSAGES.unknown);
     }
-    // What is not sent may be a copy too, and sent by whoever else has this identity (rule 9).
+    // What is not sent may be a copy too, and sent by whoever else has this identity.
     if (last !== null && last > used) return this.#startAnew([], waiting, MESSAGES.place_taken);
-    this.#timer = this.#options.setTimeout(() => (this.#failures = 0), this.#options.stableAfterMs);
+    this.#timer = this.#options.setTimeout(() => this.#isStable(), this.#options.stableAfterMs);
     this.#waitForAnswer();
     this.#tellStatus({ status: "connected" });
     if (last !== null) this.#decideUpTo(last, welcome.refused);
     this.#send();
+  }
+
+  #isStable() {
+    this.#failures = 0;
+    this.#wasReplaced = false;
   }
 
   /**
@@ -723,8 +730,19 @@ export class Connection extends ConnectionEventTarget {
    */
   #lost(code, reason) {
     this.#forgetSocket();
-    if (closeCode(code).comesBack) this.#comeBackLater(code, reason);
+    const isByGhost = code === PLACE_TAKEN && this.#isAlone && !this.#wasReplaced;
+    if (code === PLACE_TAKEN) this.#wasReplaced = true;
+    if (isByGhost || closeCode(code).comesBack) this.#comeBackLater(code, reason);
     else this.#end(code, reason);
+  }
+
+  /**
+   * Nobody else can have this identity: it was never stored, or the lock on it is ours. Then what took our place was an
+   * older connection of our own, given up while it was being made, and its handshake came to the server late. There is
+   * nobody behind it. Once, we come back for that.
+   */
+  get #isAlone() {
+    return !this.#queue.isStored || this.#lock?.isGranted === true;
   }
 
   /**
@@ -901,6 +919,12 @@ class Queue {
     return this.#storage !== undefined;
   }
 
+  /** All numbers up to this one are decided: they are decided in order. */
+  get decided() {
+    const first = this.waiting.find(({ id }) => id !== null);
+    return first?.id ? first.id - 1 : this.used;
+  }
+
   /** @param {unknown} id */
   numbered(id) {
     return isCount(id) ? this.waiting.find((waiting) => waiting.id === id) : undefined;
@@ -1068,6 +1092,8 @@ class View {
 class Lock {
   /** False: another has it, and does not let go. @type {Promise<boolean>} */
   isHeld;
+  /** Held, at this moment. */
+  isGranted = false;
   #waiting = new AbortController();
   #release = () => {};
 
@@ -1083,6 +1109,7 @@ class Lock {
       const timer = setTimeout(() => this.#waiting.abort(), lockWaitMs);
       const held = () => {
         clearTimeout(timer);
+        this.isGranted = true;
         resolve(true);
         return released;
       };
@@ -1096,6 +1123,7 @@ class Lock {
   }
 
   release() {
+    this.isGranted = false;
     this.#waiting.abort();
     this.#release();
   }

@@ -398,8 +398,8 @@ describe("rule 5: retry", () => {
     world.socket().receives(gap(2));
     assert.equal(world.connection.status.reason, "out of step");
     world.clock.advance(1_000);
-    world.socket().welcomes({ last_id: 0 });
-    assert.deepEqual(world.socket().ids, [1]);
+    world.socket().welcomes({ last_id: 1 });
+    assert.deepEqual(world.socket().ids, [2]);
   });
 });
 
@@ -524,6 +524,33 @@ describe("rule 8: one identity, one place", () => {
     assert.equal(reloaded.socket().client, duplicate.socket().client);
   });
 
+  test("a place that is taken by a late handshake of its own is taken again, once", () => {
+    const { open } = tab();
+    for (const world of [open(), connect()]) {
+      world.socket().welcomes();
+      world.plus();
+      world.socket().isLost(4409);
+      assert.equal(world.connection.status.status, "waiting");
+      world.clock.advance(1_000);
+      world.socket().welcomes({ last_id: 0 });
+      assert.deepEqual(world.socket().ids, [1]);
+      world.clock.advance(4_999);
+      world.socket().isLost(4409);
+      assert.equal(world.connection.status.status, "closed");
+    }
+  });
+
+  test("and again after a connection that was stable", () => {
+    const world = connected();
+    for (let time = 0; time < 3; time += 1) {
+      world.clock.advance(5_000);
+      world.socket().isLost(4409);
+      assert.equal(world.connection.status.status, "waiting");
+      world.clock.advance(1_000);
+      world.socket().welcomes();
+    }
+  });
+
   test("whose place is taken is closed, does not know what became of its actions, and leaves nothing behind", async () => {
     const storage = new FakeStorage();
     const world = connected({ storage }, { max_in_flight: 1 });
@@ -575,8 +602,35 @@ describe("rule 8: one identity, one place", () => {
   });
 });
 
-describe("rule 9: somebody else used the identity", () => {
-  test("a new one is taken, and what was not decided is unknown, sent or not", async () => {
+describe("rule 9: a past that is not ours", () => {
+  test("if it was taken back, what was sent is unknown, and what was not is sent by somebody new", async () => {
+    const world = connected({}, { max_in_flight: 2 });
+    const outcome = world.plus(5);
+    world.socket().receives(ack(1));
+    world.socket().receives(ack(2));
+    const [{ client }] = world.sockets;
+    comesBack(world, { last_id: 1 });
+    assert.deepEqual(await outcomes(outcome), [applied(1), applied(2), "unknown", "unknown", undefined]);
+    assert.notEqual(world.socket().client, client);
+    world.socket().welcomes();
+    assert.deepEqual(world.socket().ids, [1]);
+  });
+
+  test("if it was taken back after all was decided, the next page finds out too", async () => {
+    const { storage, open } = tab();
+    const before = open();
+    before.socket().welcomes();
+    before.plus();
+    before.socket().receives(ack(1));
+    before.hides();
+    const after = open({ storage: storage.ofNextPage() });
+    await settled();
+    after.socket().welcomes({ last_id: 0 });
+    assert.equal(after.sockets.length, 2);
+    assert.notEqual(after.socket().client, before.socket().client);
+  });
+
+  test("if somebody else made it, what was not decided is unknown, sent or not", async () => {
     const world = connected({}, { max_in_flight: 1 });
     const outcome = world.plus(2);
     const [{ client }] = world.sockets;

@@ -163,12 +163,14 @@ export class FakeStorage {
 export class FakeLocks {
   /** Who holds a name, and who waits for it. */
   #queues = new Map();
+  #hasEnded = false;
 
   request(name, { signal }, callback) {
     return new Promise((resolve, reject) => {
       const queue = this.#queues.get(name) ?? [];
       this.#queues.set(name, queue);
       const request = { grant: () => callback().then(resolve, reject).finally(() => this.#next(queue, request)) };
+      if (this.#hasEnded) return;
       queue.push(request);
       signal.addEventListener("abort", () => {
         if (queue.indexOf(request) > 0) {
@@ -180,13 +182,18 @@ export class FakeLocks {
     });
   }
 
+  /** Nothing is granted any more. */
+  end() {
+    this.#hasEnded = true;
+  }
+
   isHeld(name) {
     return (this.#queues.get(name)?.length ?? 0) > 0;
   }
 
   #next(queue, request) {
     queue.splice(queue.indexOf(request), 1);
-    queue[0]?.grant();
+    if (!this.#hasEnded) queue[0]?.grant();
   }
 }
 

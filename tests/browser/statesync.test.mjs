@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import { CLOSE_CODES, Connection, closeCode, counter, parseExactly } from "../../web/statesync.js";
-import { ROOM, WELCOME, connect, connected } from "./fake_world.mjs";
+import { FakeStorage, ROOM, WELCOME, connect, connected } from "./fake_world.mjs";
 
 /** The waits before the next `count` tries, all of which fail. */
 function delays(world, count) {
@@ -322,7 +322,7 @@ describe("a server that is not there any more", () => {
 describe("close codes", () => {
   for (const code of [1000, 1002, 1003, 1007, 1008, 1009, 4400, 4401, 4409, 4450, 4499]) {
     test(`${code} ends it for good`, () => {
-      const world = connected();
+      const world = connected({ storage: new FakeStorage() });
       world.socket().isLost(code, "why");
       assert.deepEqual(world.connection.status, { status: "closed", code, reason: "why" });
       world.clock.advance(3_600_000);
