@@ -12,7 +12,21 @@ pub use memory::MemoryJournal;
 pub use writer::{Outcome, Writer};
 
 use bytes::Bytes;
-use std::{error::Error, fmt, io, path::PathBuf, sync::Arc};
+use std::{
+    error::Error,
+    fmt,
+    hash::{BuildHasher, Hasher, RandomState},
+    io,
+    path::PathBuf,
+    sync::Arc,
+};
+
+/// A name for a new history: 64 random bits as 16 hexadecimal digits.
+pub fn random_epoch() -> String {
+    // The standard library's only randomness: the keys of its hash maps.
+    let bits = RandomState::new().build_hasher().finish();
+    format!("{bits:016x}")
+}
 
 /// A state of things that makes all records up to a position superfluous.
 #[derive(Debug, Clone, PartialEq, Eq)]
