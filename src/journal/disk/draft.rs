@@ -46,13 +46,17 @@ enum Step {
 }
 
 impl Draft {
-    /// Writes nothing to `storage` for now.
+    /// Writes nothing to `storage` for now. If that was left in the middle of being made, it is
+    /// taken for empty.
     ///
     /// # Errors
-    /// Its length cannot be found out.
+    /// It cannot be read.
     pub fn new(storage: Box<dyn StorageBackend>, durability: Durability) -> io::Result<Self> {
         let len = storage.len()?;
-        let pending = Pending { steps: Vec::new(), len, visible: len, blocks: HashMap::new() };
+        let mut pending = Pending { steps: Vec::new(), len, visible: len, blocks: HashMap::new() };
+        if is_unfinished(&*storage, len)? {
+            pending.set_len(0);
+        }
         Ok(Self(Arc::new(Inner { storage, durability, pending: RwLock::new(Some(pending)) })))
     }
 
@@ -147,6 +151,22 @@ impl Pending {
         self.len = len;
         self.steps.push(Step::SetLen(len));
     }
+}
+
+/// The engine makes a file of 72 KiB that begins with a block of numbers, and writes its mark into
+/// the first bytes last. Without the mark it would take the file for another program's. A file in
+/// which anything is stored has the mark, or is damaged and has more than this.
+fn is_unfinished(storage: &dyn StorageBackend, len: u64) -> io::Result<bool> {
+    const MARK: usize = 9;
+    const MOST: u64 = 128 << 10;
+    if len == 0 || len > MOST {
+        return Ok(false);
+    }
+    let mut bytes = vec![0; len as usize];
+    storage.read(0, &mut bytes)?;
+    let begins = bytes.iter().take(MARK);
+    let stored = bytes.iter().skip(BLOCK);
+    Ok(begins.chain(stored).all(|byte| *byte == 0))
 }
 
 /// The blocks that `len` bytes at `offset` lie in: the block's number, where they begin in it, and
