@@ -16,10 +16,10 @@ mod worker;
 pub use refusal::Refusal;
 
 use crate::{
-    config::{Config, JournalKind, Problem},
+    config::{self, Config, JournalKind, JournalSync, Problem},
     connections::Connections,
     fanout::{Inbox, Vital},
-    journal::{self, Journal, MemoryJournal, Writer},
+    journal::{self, DiskJournal, Durability, Journal, MemoryJournal, Writer},
     room::{self, RoomId, RoomKind},
     server::{self, Finish, StartupError, StateServer},
     state::{DedupLimits, Facts, RoomPlan, State},
@@ -266,10 +266,7 @@ impl Server {
 
 /// Opens the journal and reads it.
 fn open_state(config: &Config, rooms: &Rooms) -> Result<(State, Writer), StartupError> {
-    let mut journal: Box<dyn Journal> = match config.journal.kind {
-        JournalKind::Memory => Box::new(MemoryJournal::new(journal::random_epoch())),
-        JournalKind::Disk => todo!(),
-    };
+    let mut journal = open_journal(&config.journal)?;
     let facts = Facts {
         epoch: journal.epoch().to_owned(),
         // At most an hour.
@@ -283,7 +280,32 @@ fn open_state(config: &Config, rooms: &Rooms) -> Result<(State, Writer), Startup
     };
     let mut state = State::new(&rooms.plans, facts, config.delivery.presence_interval);
     server::recover(&mut state, &mut *journal, limits)?;
-    Ok((state, Writer::inline(journal)))
+    let config::Journal { kind, sync, sync_interval, .. } = config.journal;
+    let writer = match kind {
+        JournalKind::Memory => Writer::inline(journal),
+        JournalKind::Disk => {
+            let sync_every = (sync == JournalSync::Interval).then_some(sync_interval);
+            Writer::threaded(journal, sync_every).map_err(StartupError::Thread)?
+        }
+    };
+    Ok((state, writer))
+}
+
+fn open_journal(config: &config::Journal) -> Result<Box<dyn Journal>, StartupError> {
+    let durability = match config.sync {
+        JournalSync::Always => Durability::Always,
+        JournalSync::Interval => Durability::Interval,
+        JournalSync::Never => Durability::Never,
+    };
+    Ok(match config.kind {
+        JournalKind::Memory => Box::new(MemoryJournal::new(journal::random_epoch())),
+        JournalKind::Disk => {
+            let journal = DiskJournal::open(&config.path, durability)?;
+            let (path, position) = (config.path.display(), journal.position());
+            log::info!("the journal in {path} is at position {position}");
+            Box::new(journal)
+        }
+    })
 }
 
 /// Starts the accepting thread and the workers.

@@ -5,7 +5,7 @@ use crate::{
     journal::{Journal, JournalError},
     state::{DedupLimits, Entry, RecoverError, State},
 };
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, io};
 
 /// Why a server cannot go on from its journal.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub enum StartupError {
     Journal(JournalError),
     /// What it holds makes no state.
     State(RecoverError),
+    /// The system has no thread for it.
+    Thread(io::Error),
 }
 
 impl Error for StartupError {}
@@ -23,6 +25,7 @@ impl fmt::Display for StartupError {
         match self {
             Self::Journal(error) => error.fmt(f),
             Self::State(error) => write!(f, "the journal cannot be used: {error}"),
+            Self::Thread(error) => write!(f, "the journal gets no thread: {error}"),
         }
     }
 }
