@@ -218,7 +218,7 @@ fn each_mistake_is_named_with_its_place() {
         // Words.
         (
             "[journal]\nkind = \"memry\"",
-            "2:8: journal.kind: \"memry\" is not known (did you mean \"memory\"?); known are memory",
+            "2:8: journal.kind: \"memry\" is not known (did you mean \"memory\"?); known are disk, memory",
         ),
         ("[log]\nformat = \"xml\"", "2:10: log.format: \"xml\" is not known; known are text, json"),
         (
