@@ -125,10 +125,14 @@ function changes(count) {
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let noticeEnds;
 
-/** @param {string} text */
-function showNotice(text) {
+/**
+ * @param {string} text
+ * @param {"bad" | "calm"} [tone]
+ */
+function showNotice(text, tone = "bad") {
   clearTimeout(noticeEnds);
   page.notice.textContent = text;
+  page.notice.dataset.tone = tone;
   noticeEnds = setTimeout(() => showNotice(""), NOTICE_MS);
 }
 
@@ -140,8 +144,7 @@ let saidThatItWaits = false;
 function tellThatItWaits() {
   if (saidThatItWaits) return;
   saidThatItWaits = true;
-  const ifLeft = isKept ? "" : ", unless you leave this page";
-  showNotice(`Not connected: your changes wait, and are sent later${ifLeft}.`);
+  showNotice(isKept ? "Your changes are sent when it is back." : "Your changes wait while this page is open.", "calm");
 }
 
 /** How many changes became unknown at once. */

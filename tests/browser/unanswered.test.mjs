@@ -128,7 +128,7 @@ test("a page that may store nothing says so when it matters, and works", async (
   network.cut();
   await untilShown(page, "#status", /trying again$/);
   await press(page, "Plus");
-  await untilShown(page, "#notice", "Not connected: your changes wait, and are sent later, unless you leave this page.");
+  await untilShown(page, "#notice", "Your changes wait while this page is open.");
   network.restore();
   await untilAllShow([page], 2);
   await untilShown(page, "#pending", "Saved");
