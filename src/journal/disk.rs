@@ -246,7 +246,7 @@ impl DiskJournal {
             (Some(_), None) => log::info!("the journal in {} works again", self.path.display()),
             (Some(known), Some(error))
                 if std::mem::discriminant(known) == std::mem::discriminant(error) => {}
-            (_, Some(error)) => log::error!("nothing is accepted for durable rooms: {error}"),
+            (_, Some(error)) => log::error!("actions are refused: {error}"),
         }
         self.failing = error.cloned();
     }
