@@ -376,6 +376,9 @@ impl Journal for DiskJournal {
     }
 
     fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), JournalError> {
+        if snapshot.position < self.covered {
+            return Ok(());
+        }
         self.transact("save a snapshot in", redb::Durability::Immediate, |writing| {
             content::save_snapshot(writing, snapshot)
         })?;
@@ -385,3 +388,6 @@ impl Journal for DiskJournal {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
