@@ -6,7 +6,9 @@
 //! away bit by bit, with later appends.
 //!
 //! After an I/O error the engine refuses all further work, and whether the commit that met it got
-//! in is unknown. So the file is opened anew, and made to hold just what was acknowledged.
+//! in is unknown. So the file is opened anew, and made to hold just what was acknowledged. Only if
+//! the process ends before that could be done, a batch that was refused may be there at the next
+//! start.
 
 mod content;
 mod draft;
@@ -45,7 +47,8 @@ pub enum Durability {
     /// power cut loses any. Each append waits for one fdatasync.
     Always,
     /// [`Journal::sync`] puts records on disk. The end of the process or a power cut loses at most
-    /// what was appended after the last one, newest first.
+    /// what was appended after the last one, newest first. Until then it is kept in memory as well,
+    /// to be written again after a fault.
     Interval,
     /// Records are given to the system, which writes them when it likes. The end of the process
     /// loses none. A power cut may lose any, and may damage the journal.
