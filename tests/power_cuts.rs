@@ -294,16 +294,37 @@ impl History {
         while !is_cut() {
             let (done, syncs) = match chance.below(16) {
                 0 => (self.save_snapshot(journal, chance), true),
-                1 => (journal.sync().is_ok(), true),
+                1 => (self.sync(journal), true),
                 _ => (self.append(journal, chance), durability == Durability::Always),
             };
-            if done && syncs {
-                self.safe = self.records.len();
+            match done {
+                Ok(()) if syncs => self.safe = self.records.len(),
+                Ok(()) | Err(JournalError::Io { .. }) => {}
+                Err(error) => panic!("it gave up: {error}"),
             }
         }
     }
 
-    fn append(&mut self, journal: &mut dyn Journal, chance: &mut Chance) -> bool {
+    fn sync(&mut self, journal: &mut dyn Journal) -> Result<(), JournalError> {
+        journal.sync()?;
+        // It is well, so whatever was refused is gone.
+        if !std::mem::take(&mut self.refused).is_empty() {
+            let covered = journal.snapshot()?.map_or(0, |snapshot| snapshot.position);
+            let mut last = covered;
+            journal.read(covered, &mut |position, _| {
+                last = position;
+                Ok(())
+            })?;
+            assert_eq!(last as usize, self.records.len(), "what was refused is there");
+        }
+        Ok(())
+    }
+
+    fn append(
+        &mut self,
+        journal: &mut dyn Journal,
+        chance: &mut Chance,
+    ) -> Result<(), JournalError> {
         let len = |chance: &mut Chance| match chance.below(40) {
             0 => 20_000,
             _ => chance.below(200) as usize,
@@ -316,16 +337,20 @@ impl History {
                 self.records.extend(batch);
                 assert_eq!(last as usize, self.records.len(), "a wrong position was answered");
                 self.refused.clear();
-                true
+                Ok(())
             }
-            Err(_) => {
+            Err(error) => {
                 self.refused.push(batch);
-                false
+                Err(error)
             }
         }
     }
 
-    fn save_snapshot(&mut self, journal: &mut dyn Journal, chance: &mut Chance) -> bool {
+    fn save_snapshot(
+        &mut self,
+        journal: &mut dyn Journal,
+        chance: &mut Chance,
+    ) -> Result<(), JournalError> {
         let others = self.refused_snapshots.iter().chain(&self.snapshot);
         let before = others.map(|snapshot| snapshot.position).max().unwrap_or(0);
         let position = before + chance.below(journal.position() - before + 1);
@@ -335,11 +360,11 @@ impl History {
             Ok(()) => {
                 self.snapshot = Some(snapshot);
                 self.refused_snapshots.clear();
-                true
+                Ok(())
             }
-            Err(_) => {
+            Err(error) => {
                 self.refused_snapshots.push(snapshot);
-                false
+                Err(error)
             }
         }
     }
