@@ -423,7 +423,7 @@ impl Dialogue {
     fn heed_close_request(&mut self) {
         if let (Phase::Open, Some(code)) = (self.phase, self.outlet().close_requested()) {
             log::debug!("session {}: closing with {code}", self.id());
-            self.close_frame = Some(frame::encode_close(code, ""));
+            self.close_frame = Some(frame::encode_close(code, code.meaning()));
             self.leave(Phase::Closing);
         }
     }

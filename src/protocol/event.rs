@@ -53,6 +53,8 @@ pub struct Welcome {
     pub last_id: Option<u64>,
     /// Those of its last `max_in_flight` numbers that were refused, rising.
     pub refused: Vec<u64>,
+    /// The position of the last action of any client that was forgotten; 0 if none was.
+    pub forgotten_until: u64,
     /// The most actions that it may have sent without an answer.
     pub max_in_flight: u64,
     /// A connection that is quiet for so long gets a ping.
