@@ -9,7 +9,7 @@ mod support;
 use asyncapi::Document;
 use redb::ReadableDatabase;
 use serde_json::{Value, json};
-use std::{fs, net::SocketAddr, path::Path, process::Command};
+use std::{fs, io::Write, net::SocketAddr, path::Path, process::Command};
 use support::{
     RawClient, TestServer, masked,
     process::{Process, statesync},
@@ -526,27 +526,59 @@ fn a_second_connection_of_a_client_takes_the_place_of_the_first() {
     newer.expect(&plus(3), ack(3));
 }
 
-/// From the moment on at which the newer one is welcomed, however much the older one has sent.
+/// Lets an older connection send a thousand actions at once, and a newer one of the same client
+/// come in meanwhile. Returns the value with which the newer one was welcomed, and the value after
+/// the end of the older.
+fn take_over_amid(server: &TestServer, action: impl Fn(u64) -> String) -> (i64, i64) {
+    let mut older = Client::join(server.address, ANN);
+    let last_id = older.welcome["last_id"].as_u64().unwrap_or(0);
+    let ids = last_id + 1..=last_id + 1000;
+    let burst: Vec<u8> = ids.flat_map(|id| masked(0x81, action(id).as_bytes())).collect();
+    let mut socket = older.raw.socket.try_clone().expect("a handle");
+    let sending = std::thread::spawn(move || {
+        // Fails when the server has let go of this connection.
+        let _ = socket.write_all(&burst);
+    });
+    let newer = Client::join(server.address, ANN);
+    assert_eq!(older.close_code(), Some(4409), "another connection has taken its place");
+    older.raw.shut_down_write();
+    while !matches!(older.raw.try_read(), Ok(None) | Err(_)) {}
+    sending.join().expect("it only writes");
+    (newer.value, value_at(server.address))
+}
+
 #[test]
-fn nothing_more_is_taken_from_a_connection_whose_place_is_taken() {
-    for action in [r#"{"action":"plus"}"#, r#"{"action":"plus","id":1}"#] {
-        let server = TestServer::start("");
-        for _ in 0..50 {
-            let older = Client::join(server.address, ANN);
-            let burst: Vec<u8> = masked(0x81, action.as_bytes()).repeat(1000);
-            let mut socket = older.raw.socket.try_clone().expect("a handle");
-            let sending = std::thread::spawn(move || {
-                // Fails when the server has let go of this connection.
-                let _ = std::io::Write::write_all(&mut socket, &burst);
-            });
-            let newer = Client::join(server.address, ANN);
-            let at_first = newer.value;
-            let mut older = older;
-            while !matches!(older.raw.try_read(), Ok(None) | Err(_)) {}
-            sending.join().expect("it only writes");
-            let found = value_at(server.address);
-            assert_eq!(found, at_first, "the older connection has raised it with {action}");
-        }
+fn from_the_newer_ones_welcome_on_nothing_is_taken_from_the_older() {
+    let server = TestServer::start("");
+    for _ in 0..50 {
+        let (welcomed_with, found) = take_over_amid(&server, plus);
+        assert_eq!(found, welcomed_with, "the older one's numbered actions have raised it");
+    }
+    for _ in 0..50 {
+        let (welcomed_with, found) = take_over_amid(&server, |_| r#"{"action":"plus"}"#.into());
+        assert_eq!(found, welcomed_with, "the older one's actions without numbers have raised it");
+    }
+}
+
+#[test]
+#[ignore = "known: a client that comes while its first action is being synced is told null"]
+fn a_welcome_knows_what_is_still_on_its_way_to_the_disk() {
+    let directory = TempDir::new().expect("a directory");
+    let server = TestServer::start(&on_disk(directory.path(), ""));
+    for round in 0..50 {
+        let path = format!("/?client=client-number-{round:0>6}");
+        let mut older = Client::join(server.address, &path);
+        older.send(&plus(1));
+        let mut newer = Client::join(server.address, &path);
+        let last_id = newer.welcome["last_id"].clone();
+        let answer = newer.ask(&plus(1));
+        let was_taken = answer["duplicate"] == true;
+        assert_eq!(
+            last_id == 1,
+            was_taken,
+            "number 1 of the older connection was applied, but the welcome of the newer one said \
+             {last_id}: the client takes itself for forgotten, and this action for unknown"
+        );
     }
 }
 
