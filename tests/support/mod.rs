@@ -141,11 +141,12 @@ impl RawClient {
         Self::connect(address).shake_hands(path)
     }
 
-    /// The same, and offers `statesync.v1`.
+    /// Does the opening handshake for `statesync.v1`; `path` may have a query.
     pub fn open_v1(address: SocketAddr, path: &str) -> Self {
         let mut client = Self::connect(address);
         let head = client.ask(path, "Sec-WebSocket-Protocol: statesync.v1\r\n");
         assert!(head.starts_with("HTTP/1.1 101 "), "the upgrade was refused:\n{head}");
+        assert!(head.to_ascii_lowercase().contains("protocol: statesync.v1"), "{head}");
         client
     }
 
@@ -158,7 +159,7 @@ impl RawClient {
         self.read_head()
     }
 
-    /// Does the opening handshake on a connected socket.
+    /// Does the opening handshake of the classic protocol on a connected socket.
     pub fn shake_hands(mut self, path: &str) -> Self {
         let head = self.ask(path, "");
         assert!(head.starts_with("HTTP/1.1 101 "), "the upgrade was refused:\n{head}");
