@@ -378,8 +378,9 @@ impl Dialogue {
         };
         let cost = self.outlet().take_credit(length);
         let sender = Sender { session: self.outlet().address(), id, fault };
-        let author = self.plan.client.zip(id).map(|(client, id)| Author { client, id });
-        self.server.do_send(Act { room: self.plan.room, sender, author, deed, cost });
+        let Plan { room, client, .. } = self.plan;
+        let author = client.zip(id).map(|(client, id)| Author { client, id });
+        self.server.do_send(Act { room, sender, client, author, deed, cost });
     }
 
     fn log_refusal(&self, error: &ActionError) {
