@@ -231,6 +231,7 @@ export type Welcome = {
     seq: number;
     last_id: number | null;
     refused: number[];
+    forgotten_until: number;
     max_in_flight: number;
     heartbeat_ms: number;
     max_message_bytes: number;
@@ -262,7 +263,7 @@ export type ActionStorage = {
 export type Locks = {
     request: (name: string, options: {
         signal: AbortSignal;
-    }, callback: () => Promise<unknown>) => Promise<unknown>;
+    }, held: () => Promise<unknown>) => Promise<unknown>;
 };
 export type ConnectionOptions = {
     /**

@@ -46,6 +46,12 @@ const ABNORMAL = 1006;
 const TOO_LARGE = 1009;
 const PLACE_TAKEN = 4409;
 
+/** The first wait before what the server could not keep is sent again; each further one is twice as long. */
+const RETRY_MS = 100;
+
+/** A timer for longer ends at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 /** `readyState` of a socket that takes messages. In any other state `WebSocket.send` throws, or loses them silently. */
 const OPEN = 1;
 
@@ -115,6 +121,7 @@ export function closeCode(code) {
  * @property {number} seq
  * @property {number | null} last_id
  * @property {number[]} refused
+ * @property {number} forgotten_until
  * @property {number} max_in_flight
  * @property {number} heartbeat_ms
  * @property {number} max_message_bytes
@@ -137,7 +144,7 @@ export function closeCode(code) {
  * @property {(key: string) => void} removeItem
  *
  * @typedef {object} Locks what is used of the Web Locks API
- * @property {(name: string, options: { signal: AbortSignal }, callback: () => Promise<unknown>) => Promise<unknown>} request
+ * @property {(name: string, options: { signal: AbortSignal }, held: () => Promise<unknown>) => Promise<unknown>} request
  *
  * @typedef {object} ConnectionOptions
  * @property {(value: any, action: any) => any} [apply] what an action makes of a value, for `optimistic`. It must be
@@ -200,7 +207,7 @@ const UNTOLD_LIMITS = { max_in_flight: 0, heartbeat_ms: 20_000, max_message_byte
 const MESSAGES = Object.freeze({
   unknown: "nobody can tell whether this was counted: the server has forgotten about it",
   place_taken: "nobody can tell whether this was counted: another connection has taken this client's place",
-  perhaps_too_large: "nobody can tell whether this was counted: the server closed the connection, as a message was too large",
+  perhaps_too_large: "nobody can tell whether this was counted: a message was too large, and ended the connection",
   refused: "this was refused before the connection was lost",
   queue_full: "too many actions wait to be sent: this one was not taken",
   too_large: "this is larger than what the server takes: it was not sent",
@@ -238,12 +245,10 @@ export class Connection extends ConnectionEventTarget {
   #isCollecting = false;
   /** The server has forgotten this client while it was connected (rule 7). */
   #isForgotten = false;
-  /** Rounds in a row of answers that decided nothing. */
+  /** How often actions were to be sent again since the last `ack`. */
   #vainRounds = 0;
   /** Until actions that were not decided are sent again. @type {any} */
   #retry;
-  /** A connection came that took this one's place, and since then none was stable. */
-  #wasReplaced = false;
   /** The page is hidden, and may come back from the browser's back/forward cache. */
   #isHidden = false;
   #pendingTold = 0;
@@ -279,7 +284,8 @@ export class Connection extends ConnectionEventTarget {
     };
     if (!this.#options.WebSocket) throw new TypeError("there is no WebSocket here: give one as an option");
     const { storage, parse, apply } = this.#options;
-    this.#queue = new Queue(storage, `${PROTOCOL} ${this.#room.origin}${this.#room.pathname}`, parse, () => this.#tellNotKept());
+    const key = `${PROTOCOL} ${this.#room.origin}${this.#room.pathname}`;
+    this.#queue = new Queue(storage, key, parse, () => this.#tellNotKept());
     this.#view = new View(apply);
     this.#pendingTold = this.#queue.waiting.length;
     try {
@@ -476,22 +482,19 @@ export class Connection extends ConnectionEventTarget {
     this.#view.isBehind();
     const { last_id: last } = welcome;
     const { used, decided, waiting } = this.#queue;
-    if (last === null ? used > 0 : last < decided) {
+    const isForgotten = last === null && used > 0 && !this.#queue.isUnheard(welcome);
+    if (isForgotten || (last ?? 0) < decided) {
       const sent = waiting.filter(({ id }) => id !== null);
       return this.#startAnew(waiting.filter(({ id }) => id === null), sent, MESSAGES.unknown);
     }
-    // What is not sent may be a copy too, and sent by whoever else has this identity.
+    // A browser that crashed may have restored an older record than the last, in which what was sent is not. So what has
+    // no number may have been sent, too.
     if (last !== null && last > used) return this.#startAnew([], waiting, MESSAGES.place_taken);
-    this.#timer = this.#options.setTimeout(() => this.#isStable(), this.#options.stableAfterMs);
+    this.#timer = this.#options.setTimeout(() => (this.#failures = 0), this.#options.stableAfterMs);
     this.#waitForAnswer();
     this.#tellStatus({ status: "connected" });
-    if (last !== null) this.#decideUpTo(last, welcome.refused);
+    this.#decideUpTo(last ?? 0, welcome);
     this.#send();
-  }
-
-  #isStable() {
-    this.#failures = 0;
-    this.#wasReplaced = false;
   }
 
   /**
@@ -499,10 +502,11 @@ export class Connection extends ConnectionEventTarget {
    * again when it is sent again, and gets the number that it had.
    *
    * @param {number} last
-   * @param {number[]} refused
+   * @param {Welcome} welcome
    */
-  #decideUpTo(last, refused) {
-    const decided = this.#queue.decideUpTo(last);
+  #decideUpTo(last, welcome) {
+    const { refused } = welcome;
+    const decided = this.#queue.decideUpTo(last, welcome);
     const isApplied = (/** @type {Waiting} */ { id }) => !refused.includes(/** @type {number} */ (id));
     for (const { action } of decided.filter(isApplied)) this.#view.applied(action, null);
     for (const waiting of decided) {
@@ -513,19 +517,17 @@ export class Connection extends ConnectionEventTarget {
   }
 
   /**
-   * Rules 6, 7 and 9: comes back as somebody new.
+   * Rules 6, 7 and 9: comes back as somebody new. Not at once, lest a server that says so of everybody be asked without
+   * end.
    *
    * @param {Waiting[]} unsent
    * @param {Waiting[]} unknown
    * @param {string} message
    */
   #startAnew(unsent, unknown, message) {
-    // At once, unless it is to no avail: an identity that has done nothing was refused as well.
-    const isUseful = this.#queue.used > 0;
     this.#drop(NORMAL);
     this.#beSomebodyNew(unsent);
-    if (isUseful) this.#connect();
-    else this.#comeBackLater(NORMAL, "");
+    this.#comeBackLater(NORMAL, "as a new client");
     this.#haveFailed(unknown, "unknown", message);
   }
 
@@ -543,6 +545,7 @@ export class Connection extends ConnectionEventTarget {
   #acknowledged({ id, seq, duplicate }) {
     const waiting = this.#queue.numbered(id);
     if (!waiting) return;
+    this.#vainRounds = 0;
     this.#view.applied(waiting.action, seq);
     this.#decided(waiting);
     this.#acted(waiting, { id, seq, duplicate: duplicate === true });
@@ -558,7 +561,9 @@ export class Connection extends ConnectionEventTarget {
     if (!waiting) return this.#tell("error", error);
     if (error.retry || code === "forgotten") return this.#undecided(waiting, error);
     this.#decided(waiting);
-    waiting.reject(new ActionError(code, message, waiting.action, id));
+    // It was decided; how, is not known any more.
+    if (code === "id_too_old") Object.assign(error, { code: "unknown", message: MESSAGES.unknown });
+    waiting.reject(new ActionError(error.code, error.message, waiting.action, id));
     this.#tell("error", error);
     this.#send();
     this.#tellPending();
@@ -590,8 +595,8 @@ export class Connection extends ConnectionEventTarget {
   #collected() {
     if (!this.#isCollecting || this.#inFlight.size > 0) return;
     if (this.#isForgotten) return this.#startAnew(this.#queue.waiting, [], "");
-    const { baseDelayMs, maxDelayMs, random, setTimeout } = this.#options;
-    const longest = Math.min(maxDelayMs, baseDelayMs * 2 ** this.#vainRounds);
+    const { maxDelayMs, random, setTimeout } = this.#options;
+    const longest = Math.min(maxDelayMs, RETRY_MS * 2 ** this.#vainRounds);
     this.#vainRounds += 1;
     this.#retry = setTimeout(() => {
       this.#isCollecting = false;
@@ -601,7 +606,6 @@ export class Connection extends ConnectionEventTarget {
 
   /** @param {Waiting} waiting */
   #decided(waiting) {
-    this.#vainRounds = 0;
     this.#inFlight.delete(waiting);
     this.#queue.remove([waiting]);
     this.#waitForAnswer();
@@ -660,21 +664,7 @@ export class Connection extends ConnectionEventTarget {
     const free = Math.max(0, this.#limits.max_in_flight - this.#inFlight.size);
     const next = this.#queue.waiting.filter((waiting) => !this.#inFlight.has(waiting)).slice(0, free);
     if (next.length === 0) return false;
-    /** @type {Waiting[]} */
-    const tooLarge = [];
-    /** @type {string[]} */
-    const messages = [];
-    for (const waiting of next) {
-      const message = numbered(waiting.text, waiting.id ?? this.#queue.used + 1);
-      // It was taken before anybody knew what is too large. It gets no number, so it leaves no gap.
-      if (isLonger(message, this.#limits.max_message_bytes)) {
-        tooLarge.push(waiting);
-        continue;
-      }
-      waiting.id ??= this.#queue.used += 1;
-      this.#inFlight.add(waiting);
-      messages.push(message);
-    }
+    const { messages, tooLarge } = this.#number(next);
     this.#queue.remove(tooLarge);
     for (const message of messages) socket.send(message);
     this.#waitForAnswer();
@@ -685,13 +675,40 @@ export class Connection extends ConnectionEventTarget {
     return true;
   }
 
+  /**
+   * Gives numbers to those that have none. What turns out to be too large, as it was taken before the server said what
+   * that is, gets none, so it leaves no gap.
+   *
+   * @param {Waiting[]} next
+   */
+  #number(next) {
+    /** @type {string[]} */
+    const messages = [];
+    /** @type {Waiting[]} */
+    const tooLarge = [];
+    for (const waiting of next) {
+      const id = waiting.id ?? this.#queue.used + 1;
+      const message = numbered(waiting.text, id);
+      if (isLonger(message, this.#limits.max_message_bytes)) {
+        tooLarge.push(waiting);
+      } else {
+        waiting.id = id;
+        this.#queue.used = Math.max(this.#queue.used, id);
+        this.#inFlight.add(waiting);
+        messages.push(message);
+      }
+    }
+    return { messages, tooLarge };
+  }
+
   /** A server that owes an answer and says nothing at all for two heartbeats is not there. */
   #waitForAnswer() {
     const { setTimeout, clearTimeout } = this.#options;
     clearTimeout(this.#silence);
     this.#silence = undefined;
     if (this.#welcome && this.#inFlight.size === 0) return;
-    this.#silence = setTimeout(() => this.#dropAndComeBack("nothing was heard"), 2 * this.#limits.heartbeat_ms);
+    const patienceMs = Math.min(2 * this.#limits.heartbeat_ms, LONGEST_TIMER_MS);
+    this.#silence = setTimeout(() => this.#dropAndComeBack("nothing was heard"), patienceMs);
   }
 
   /** @param {string} reason */
@@ -730,16 +747,14 @@ export class Connection extends ConnectionEventTarget {
    */
   #lost(code, reason) {
     this.#forgetSocket();
-    const isByGhost = code === PLACE_TAKEN && this.#isAlone && !this.#wasReplaced;
-    if (code === PLACE_TAKEN) this.#wasReplaced = true;
-    if (isByGhost || closeCode(code).comesBack) this.#comeBackLater(code, reason);
+    const isByOurselves = code === PLACE_TAKEN && this.#isAlone;
+    if (isByOurselves || closeCode(code).comesBack) this.#comeBackLater(code, reason);
     else this.#end(code, reason);
   }
 
   /**
-   * Nobody else can have this identity: it was never stored, or the lock on it is ours. Then what took our place was an
-   * older connection of our own, given up while it was being made, and its handshake came to the server late. There is
-   * nobody behind it. Once, we come back for that.
+   * Nobody else can have this identity: it was never stored, or the lock on it is ours (rule 8). Then what took our place
+   * was an older connection of our own, given up while it was being made, and its handshake came to the server late.
    */
   get #isAlone() {
     return !this.#queue.isStored || this.#lock?.isGranted === true;
@@ -842,8 +857,8 @@ export class Connection extends ConnectionEventTarget {
 
   /** Not before the caller could begin to listen. */
   #tellNotKept() {
-    const error = { code: "not_kept", message: MESSAGES.not_kept, id: null, action: null, retry: false, duplicate: false };
-    queueMicrotask(() => this.#tell("error", error));
+    const error = { code: "not_kept", message: MESSAGES.not_kept, id: null, action: null };
+    queueMicrotask(() => this.#tell("error", { ...error, retry: false, duplicate: false }));
   }
 
   /**
@@ -877,10 +892,16 @@ const storedHere = new WeakMap();
 /**
  * An identity, the numbers it has used, and its actions that are not decided. They are kept in a storage as one text:
  *
- *     {"client":"…","used":7,"waiting":[[7,"{\"action\":\"plus\"}"],[null,"{\"action\":\"plus\"}"]]}
+ *     {"client":"…","born":{"epoch":"…","seq":5},"used":7,"waiting":[[7,"{\"action\":\"plus\"}"],[null,"{…}"]]}
  */
 class Queue {
   client = newIdentity();
+  /**
+   * A position of the server's history up to which it had heard nothing of this client.
+   *
+   * @type {{ epoch: string, seq: number } | null}
+   */
+  born = null;
   /** The highest number that was given to an action. */
   used = 0;
   /** In the order in which they were taken; those with a number come first. @type {Waiting[]} */
@@ -925,6 +946,15 @@ class Queue {
     return first?.id ? first.id - 1 : this.used;
   }
 
+  /**
+   * The server, which does not know this client, cannot have forgotten it either: so nothing ever arrived there.
+   *
+   * @param {Welcome} welcome
+   */
+  isUnheard({ epoch, forgotten_until: forgottenUntil }) {
+    return this.born?.epoch === epoch && forgottenUntil <= this.born.seq;
+  }
+
   /** @param {unknown} id */
   numbered(id) {
     return isCount(id) ? this.waiting.find((waiting) => waiting.id === id) : undefined;
@@ -940,9 +970,11 @@ class Queue {
    * Takes out what has a number up to `last`, and takes the number from what has a higher one.
    *
    * @param {number} last
+   * @param {Welcome} welcome
    */
-  decideUpTo(last) {
+  decideUpTo(last, { epoch, seq }) {
     const decided = this.waiting.filter(({ id }) => id !== null && id <= last);
+    if (last === 0) this.born = { epoch, seq };
     this.used = last;
     this.waiting = this.waiting.filter((waiting) => !decided.includes(waiting));
     for (const waiting of this.waiting) waiting.id = null;
@@ -957,6 +989,7 @@ class Queue {
    */
   renew(unsent) {
     this.client = newIdentity();
+    this.born = null;
     this.used = 0;
     this.waiting = unsent;
     for (const waiting of unsent) waiting.id = null;
@@ -966,8 +999,8 @@ class Queue {
   /** Stores what there is. */
   keep() {
     if (!this.#storage) return;
-    const { client, used } = this;
-    const record = JSON.stringify({ client, used, waiting: this.waiting.map(({ id, text }) => [id, text]) });
+    const { client, born, used } = this;
+    const record = JSON.stringify({ client, born, used, waiting: this.waiting.map(({ id, text }) => [id, text]) });
     try {
       this.#storage.setItem(this.#key, record);
       this.#isNotKept = false;
@@ -1007,10 +1040,10 @@ class Queue {
   /** @param {(text: string) => any} parse */
   #restore(parse) {
     try {
-      const { client, used, waiting } = JSON.parse(this.#storage?.getItem(this.#key) ?? "{}");
+      const { client, born, used, waiting } = JSON.parse(this.#storage?.getItem(this.#key) ?? "{}");
       if (!isIdentity(client) || !isCount(used) || !Array.isArray(waiting)) return;
       const restored = waiting.map(([id, text]) => restoredAction(id, text, parse));
-      Object.assign(this, { client, used, waiting: restored, isRestored: true });
+      Object.assign(this, { client, born, used, waiting: restored, isRestored: true });
     } catch {
       // No storage, or not what was stored there: as if nothing had been stored.
     }
@@ -1253,9 +1286,11 @@ function parseObject(text, parse) {
  */
 function readWelcome(message) {
   const { type: _, ...welcome } = message;
-  const { protocol, last_id: last, refused, max_in_flight, heartbeat_ms, max_message_bytes } = welcome;
+  const { protocol, epoch, seq, last_id: last, refused, forgotten_until: forgottenUntil } = welcome;
+  const { max_in_flight, heartbeat_ms, max_message_bytes } = welcome;
   const limits = [max_in_flight, heartbeat_ms, max_message_bytes];
-  const isWhole = protocol === PROTOCOL && (last === null || isCount(last)) && Array.isArray(refused);
+  const isPlaced = typeof epoch === "string" && isCount(seq) && isCount(forgottenUntil);
+  const isWhole = protocol === PROTOCOL && isPlaced && (last === null || isCount(last)) && Array.isArray(refused);
   if (!isWhole || !limits.every((limit) => isCount(limit) && limit > 0)) return undefined;
   return /** @type {Welcome} */ (Object.freeze(welcome));
 }

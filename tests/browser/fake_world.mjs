@@ -19,6 +19,7 @@ export const WELCOME = Object.freeze({
   seq: 0,
   last_id: null,
   refused: [],
+  forgotten_until: 0,
   max_in_flight: 64,
   heartbeat_ms: 20_000,
   max_message_bytes: 65_536,
