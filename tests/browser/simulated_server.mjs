@@ -5,14 +5,16 @@ import { CLOSED, CLOSING, CONNECTING, OPEN, WELCOME } from "./fake_world.mjs";
 export class SimulatedServer {
   value = 0;
   seq = 0;
-  epoch = 1;
+  /** The position of the last action that changed the value. */
+  stateSeq = 0;
   /** Whether the journal keeps actions now. */
   isDurable = true;
   maxInFlight = 4;
   /** How often each action was applied, by its `tag`. @type {Map<number, number>} */
   applied = new Map();
-  /** What is known of each client. @type {Map<string, { last: number, refused: Set<number> }>} */
+  /** What is known of each client. @type {Map<string, { last: number, refused: Set<number>, actedAt: number }>} */
   clients = new Map();
+  forgottenUntil = 0;
   /** @type {Set<Link>} */
   links = new Set();
 
@@ -29,17 +31,8 @@ export class SimulatedServer {
 
   /** @param {string} client */
   forget(client) {
+    this.forgottenUntil = Math.max(this.forgottenUntil, this.clients.get(client)?.actedAt ?? 0);
     this.clients.delete(client);
-  }
-
-  /** Loses all that it knew, as with another disk. */
-  beginAnew() {
-    this.epoch += 1;
-    this.seq = 0;
-    this.value = 0;
-    this.applied.clear();
-    this.clients.clear();
-    for (const link of [...this.links]) link.cut();
   }
 
   /** @param {Link} link */
@@ -50,10 +43,10 @@ export class SimulatedServer {
     const known = this.clients.get(link.client);
     link.sendToClient({
       ...WELCOME,
-      epoch: String(this.epoch),
       seq: this.seq,
       last_id: known?.last ?? null,
       refused: [...(known?.refused ?? [])].filter((id) => id > known.last - this.maxInFlight),
+      forgotten_until: this.forgottenUntil,
       max_in_flight: this.maxInFlight,
     });
     link.sendToClient(this.#state());
@@ -71,25 +64,27 @@ export class SimulatedServer {
     if (id > last + 1) return error("id_gap", true);
     if (id <= last) {
       if (known.refused.has(id)) return error("refused");
-      return link.sendToClient({ type: "ack", id, seq: this.seq, duplicate: true });
+      return link.sendToClient({ type: "ack", id, seq: this.stateSeq, duplicate: true });
     }
     if (!this.isDurable) return error("not_durable", true);
-    const client = known ?? { last: 0, refused: new Set() };
+    this.seq += 1;
+    const client = known ?? { last: 0, refused: new Set(), actedAt: 0 };
     this.clients.set(link.client, client);
     client.last = id;
+    client.actedAt = this.seq;
     if (action !== "plus") {
       client.refused.add(id);
       return error("unknown_action");
     }
     this.value += by;
-    this.seq += 1;
+    this.stateSeq = this.seq;
     this.applied.set(tag, (this.applied.get(tag) ?? 0) + 1);
     link.sendToClient({ type: "ack", id, seq: this.seq });
     for (const other of this.links) if (other.isJoined) other.sendToClient(this.#state());
   }
 
   #state() {
-    return { type: "state", seq: this.seq, value: this.value };
+    return { type: "state", seq: this.stateSeq, value: this.value };
   }
 }
 
