@@ -263,7 +263,7 @@ export type ActionStorage = {
 export type Locks = {
     request: (name: string, options: {
         signal: AbortSignal;
-    }, held: () => Promise<unknown>) => Promise<unknown>;
+    }, held: () => Promise<any>) => Promise<unknown>;
 };
 export type ConnectionOptions = {
     /**

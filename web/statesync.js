@@ -2,7 +2,7 @@
  * The statesync client library.
  *
  * A `Connection` joins one room of a statesync server, tells what happens there as events, sends actions, and comes
- * back by itself when it is lost. Each action is counted exactly once, whatever is cut, reloaded or restarted meanwhile:
+ * back by itself when it is lost. Each action is counted once, whatever is cut, reloaded or restarted meanwhile:
  *
  *     import { Connection, counter, parseExactly } from "/web/statesync.js";
  *
@@ -144,7 +144,7 @@ export function closeCode(code) {
  * @property {(key: string) => void} removeItem
  *
  * @typedef {object} Locks what is used of the Web Locks API
- * @property {(name: string, options: { signal: AbortSignal }, held: () => Promise<unknown>) => Promise<unknown>} request
+ * @property {(name: string, options: { signal: AbortSignal }, held: () => Promise<any>) => Promise<unknown>} request
  *
  * @typedef {object} ConnectionOptions
  * @property {(value: any, action: any) => any} [apply] what an action makes of a value, for `optimistic`. It must be
@@ -401,7 +401,7 @@ export class Connection extends ConnectionEventTarget {
   }
 
   /**
-   * Rule 8: another tab has this identity. What was copied with it is the other tab's, what was taken here since is not.
+   * Rule 8: another tab has this identity, and the actions that were copied with it, but not what was taken here since.
    *
    * @param {Set<Waiting>} shared
    * @param {boolean} isTold they were this page's before the other tab took them over
@@ -487,32 +487,20 @@ export class Connection extends ConnectionEventTarget {
       const sent = waiting.filter(({ id }) => id !== null);
       return this.#startAnew(waiting.filter(({ id }) => id === null), sent, MESSAGES.unknown);
     }
-    // A browser that crashed may have restored an older record than the last, in which what was sent is not. So what has
-    // no number may have been sent, too.
+    // A browser that crashed may have restored an older record than the last. So what has no number may have been sent.
     if (last !== null && last > used) return this.#startAnew([], waiting, MESSAGES.place_taken);
     this.#timer = this.#options.setTimeout(() => (this.#failures = 0), this.#options.stableAfterMs);
     this.#waitForAnswer();
+    // Rule 4. All is put in order before anybody hears of it, who may act at once.
+    const settled = this.#queue.decideUpTo(last ?? 0, welcome);
+    const isApplied = (/** @type {Waiting} */ { id }) => !welcome.refused.includes(/** @type {number} */ (id));
+    for (const { action } of settled.filter(isApplied)) this.#view.applied(action, null);
     this.#tellStatus({ status: "connected" });
-    this.#decideUpTo(last ?? 0, welcome);
-    this.#send();
-  }
-
-  /**
-   * Rule 4. What is above `last` is for certain not decided, and never will be by what was sent before: it is numbered
-   * again when it is sent again, and gets the number that it had.
-   *
-   * @param {number} last
-   * @param {Welcome} welcome
-   */
-  #decideUpTo(last, welcome) {
-    const { refused } = welcome;
-    const decided = this.#queue.decideUpTo(last, welcome);
-    const isApplied = (/** @type {Waiting} */ { id }) => !refused.includes(/** @type {number} */ (id));
-    for (const { action } of decided.filter(isApplied)) this.#view.applied(action, null);
-    for (const waiting of decided) {
+    for (const waiting of settled) {
       if (!isApplied(waiting)) this.#failed(waiting, "refused", MESSAGES.refused);
       else this.#acted(waiting, { id: /** @type {number} */ (waiting.id), seq: null, duplicate: true });
     }
+    this.#send();
     this.#tellPending();
   }
 
@@ -753,8 +741,8 @@ export class Connection extends ConnectionEventTarget {
   }
 
   /**
-   * Nobody else can have this identity: it was never stored, or the lock on it is ours (rule 8). Then what took our place
-   * was an older connection of our own, given up while it was being made, and its handshake came to the server late.
+   * Nobody else can have this identity: it was never stored, or the lock on it is ours (rule 8). Then what took our
+   * place was an older connection of our own, given up while it was made, whose handshake came to the server late.
    */
   get #isAlone() {
     return !this.#queue.isStored || this.#lock?.isGranted === true;
@@ -818,8 +806,8 @@ export class Connection extends ConnectionEventTarget {
   }
 
   /**
-   * The page is left: for good, or into the browser's back/forward cache, which takes no page with an open connection or
-   * a lock. The lock is let go so that this page, reloaded, gets it at once.
+   * The page is left: for good, or into the browser's back/forward cache, which takes no page with an open connection
+   * or a lock. The lock is let go so that this page, reloaded, gets it at once.
    */
   #hide() {
     this.#isHidden = true;
@@ -967,7 +955,8 @@ class Queue {
   }
 
   /**
-   * Takes out what has a number up to `last`, and takes the number from what has a higher one.
+   * Takes out what has a number up to `last`. What is above is for certain not decided, and never will be by what was
+   * sent before: it is numbered again when it is sent again, and gets the number that it had.
    *
    * @param {number} last
    * @param {Welcome} welcome
@@ -1062,8 +1051,8 @@ function restoredAction(id, text, parse) {
 }
 
 /**
- * What is known of the state, and what it will be. An action stays on the value until both its `ack` and a state that has
- * it are here, so the value does not go back and forth in between.
+ * What is known of the state, and what it will be. An action stays on the value until both its `ack` and a state that
+ * has it are here, so the value does not go back and forth in between.
  */
 class View {
   /** @type {StateDetail | undefined} */
@@ -1146,7 +1135,7 @@ class Lock {
         resolve(true);
         return released;
       };
-      // Where locks are not allowed nobody has one, as where there are none: the server keeps the identity to one place.
+      // Where locks are not allowed nobody has one, as where there are none: the server keeps us to one place.
       const failed = () => {
         clearTimeout(timer);
         resolve(!signal.aborted);
@@ -1242,7 +1231,8 @@ function isIdentity(client) {
 
 /** @param {unknown} action */
 function textOf(action) {
-  if (typeof action !== "object" || action === null || Array.isArray(action)) throw new TypeError("an action is an object");
+  const isObject = typeof action === "object" && action !== null && !Array.isArray(action);
+  if (!isObject) throw new TypeError("an action is an object");
   const text = JSON.stringify({ ...action, id: undefined });
   if (!text.startsWith('{"')) throw new TypeError("an action has a key");
   return text;

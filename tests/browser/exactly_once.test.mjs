@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { ActionError, counter } from "../../web/statesync.js";
-import { CLOSING, FakeClock, FakeLocks, FakeStorage, ROOM, connect, connected, outcomes, settled } from "./fake_world.mjs";
+import { CLOSING, FakeClock, FakeLocks, FakeStorage, ROOM } from "./fake_world.mjs";
+import { connect, connected, outcomes, settled } from "./fake_world.mjs";
 
 const ack = (id, seq = id) => ({ type: "ack", id, seq });
 const refusal = (id, code, retry = false) => ({ type: "error", code, message: "no", id, retry });
@@ -45,7 +46,8 @@ describe("an action", () => {
     world.socket().receives(refusal(1, "unknown_action"));
     await assert.rejects(refused, (error) => {
       assert.ok(error instanceof ActionError);
-      assert.deepEqual([error.code, error.message, error.id, error.action], ["unknown_action", "no", 1, { action: "times" }]);
+      assert.deepEqual([error.code, error.message, error.id], ["unknown_action", "no", 1]);
+      assert.deepEqual(error.action, { action: "times" });
       return true;
     });
     const [error] = world.told("error");
@@ -317,6 +319,18 @@ describe("rule 4: after a welcome", () => {
     assert.deepEqual(world.socket().ids, [2, 3, 4]);
   });
 
+  test("who acts as soon as it is connected does so after all else", async () => {
+    const world = connected({}, { max_in_flight: 3 });
+    const outcome = world.plus(3);
+    const actsOnce = () => outcome.push(...world.plus());
+    world.connection.addEventListener("status", ({ detail }) => detail.status === "connected" && actsOnce());
+    comesBack(world, { last_id: 2, max_in_flight: 3 });
+    assert.deepEqual(world.socket().ids, [3, 4]);
+    world.plus(2);
+    assert.deepEqual(world.socket().ids, [3, 4, 5]);
+    assert.deepEqual(await outcomes(outcome), [decidedBefore(1), decidedBefore(2), undefined, undefined]);
+  });
+
   test("it may take many connections", async () => {
     const world = connected();
     const outcome = world.plus(3);
@@ -534,7 +548,8 @@ describe("rule 8: one identity, one place", () => {
     const { client } = before.socket();
     // As a browser does that ends a page without a word: the lock goes with it, later.
     const storage = new FakeStorage();
-    storage.setItem(`statesync.v1 ${ROOM}`, JSON.stringify({ client, used: 1, waiting: [[null, '{"action":"plus"}']] }));
+    const record = { client, used: 1, waiting: [[null, '{"action":"plus"}']] };
+    storage.setItem(`statesync.v1 ${ROOM}`, JSON.stringify(record));
     const reloaded = open({ storage });
     reloaded.clock.advance(999);
     await settled();
@@ -593,7 +608,7 @@ describe("rule 8: one identity, one place", () => {
     }
   });
 
-  test("whose place is taken is closed, does not know what became of its actions, and leaves nothing behind", async () => {
+  test("whose place is taken is closed, knows not what became of its actions, and leaves nothing", async () => {
     const storage = new FakeStorage();
     const world = connected({ storage }, { max_in_flight: 1 });
     const outcome = world.plus(2);

@@ -192,7 +192,8 @@ describe("bad news", () => {
   test("what the server refuses is shown in its words", async () => {
     const page = await openCounterServedBy((socket) => {
       joins("5")(socket);
-      socket.onMessage(() => socket.send('{"type":"error","code":"out_of_range","message":"it goes no higher","id":1}'));
+      const refusal = '{"type":"error","code":"out_of_range","message":"it goes no higher","id":1}';
+      socket.onMessage(() => socket.send(refusal));
     });
     await press(page, "Plus");
     await untilShown(page, "#notice", "it goes no higher");

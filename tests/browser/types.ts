@@ -1,12 +1,13 @@
-// What a program in TypeScript may say to the library, and what it may not. Nothing here is run: types.test.mjs lets the
-// compiler read it.
-import { ActionError, Connection, counter, parseExactly, type ConnectionOptions, type Decision } from "statesync-client";
+// What a program in TypeScript may say to the library, and what it may not. Nothing here is run: types.test.mjs lets
+// the compiler read it.
+import { ActionError, Connection, counter, parseExactly } from "statesync-client";
+import type { ConnectionOptions, Decision } from "statesync-client";
 
 const room = new Connection("ws://localhost:6789/", { apply: counter, parse: parseExactly });
 new Connection(new URL("ws://localhost:6789/"));
 
 const decision: Promise<Decision> = room.act({ action: "plus", by: 5 });
-decision.then(({ id, seq, duplicate }) => [id satisfies number, seq satisfies number | null, duplicate satisfies boolean]);
+decision.then((decided) => decided satisfies { id: number; seq: number | null; duplicate: boolean });
 decision.catch((error: unknown) => error instanceof ActionError && error.code.toUpperCase());
 
 room.addEventListener("state", ({ detail }) => detail.seq.toFixed());

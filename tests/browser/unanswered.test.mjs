@@ -102,7 +102,8 @@ describe("each change counts once", () => {
     await page.goBack({ waitUntil: "commit" });
     await untilShown(page, "#pending", "Saved");
     await untilAllShow([page, witness], 5);
-    assert.equal(await page.evaluate(() => globalThis.wasKept), true, "the browser did not keep the page: nothing was tested");
+    const wasKept = await page.evaluate(() => globalThis.wasKept);
+    assert.equal(wasKept, true, "the browser did not keep the page: nothing was tested");
     await press(page, "Plus");
     await untilAllShow([page, witness], 6);
     await untilAllCount([witness], 2);
