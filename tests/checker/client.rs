@@ -414,10 +414,10 @@ impl Client {
         match self.moods.u16(0..1500) {
             0..4 => self.reload(),
             4..8 => self.open_a_second(),
-            8..14 => self.repeat(),
-            14..20 => self.overtake(),
-            20..40 => self.go_on_where_the_place_is_taken(),
-            40..42 if self.storage.undecided.is_empty() && self.storage.was_used() => {
+            8..48 => self.repeat(),
+            48..58 => self.overtake(),
+            58..78 => self.go_on_where_the_place_is_taken(),
+            78..80 if self.storage.undecided.is_empty() && self.storage.was_used() => {
                 self.take_new_identity(true);
             }
             _ => {}
