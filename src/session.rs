@@ -8,15 +8,18 @@ use crate::{
     fanout::{Attachment, Audience, Failure, Link, Outlet},
     logging::log_limited,
     protocol::{
-        ActionError, CloseCode, EncodedEvent, Event, Message, WireForm,
+        ActionError, ClientKey, CloseCode, Dialect, Event, Input, Message, Refused, WireForm,
+        action, encoded,
         frame::{self, Decoder, FrameError, Incoming, Opcode},
+        json,
     },
     room::{RoomId, RoomKind, SessionId, Speech},
     server::{Act, Join, Leave, StateServer},
-    state::SessionAddress,
+    state::{Author, Deed, Sender, Visitor},
 };
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, fut::ActorFuture};
 use bytes::{Bytes, BytesMut};
+use serde_json::{Map, Value};
 use socket2::SockRef;
 use std::{
     cell::RefCell,
@@ -80,6 +83,10 @@ pub struct Plan {
     pub room: RoomId,
     /// Its kind.
     pub kind: Arc<dyn RoomKind>,
+    /// What the client speaks.
+    pub dialect: Dialect,
+    /// Who the client says it is.
+    pub client: Option<ClientKey>,
     /// The connection's place in the limits.
     #[expect(dead_code, reason = "held for what its drop does")]
     pub permit: Permit,
@@ -91,20 +98,20 @@ pub struct Plan {
 pub struct Presence {
     server: Addr<StateServer>,
     room: RoomId,
-    session: SessionAddress,
+    visitor: Visitor,
 }
 
 impl Presence {
     /// Enters `room`.
-    pub fn enter(server: &Addr<StateServer>, room: RoomId, session: SessionAddress) -> Self {
-        server.do_send(Join { room, session });
-        Self { server: server.clone(), room, session }
+    pub fn enter(server: &Addr<StateServer>, room: RoomId, visitor: Visitor) -> Self {
+        server.do_send(Join { room, visitor });
+        Self { server: server.clone(), room, visitor }
     }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.server.do_send(Leave { room: self.room, session: self.session });
+        self.server.do_send(Leave { room: self.room, visitor: self.visitor });
     }
 }
 
@@ -180,6 +187,10 @@ impl Session {
     /// it beyond the handshake.
     pub fn start_on(socket: TcpStream, early: BytesMut, plan: Plan, worker: &Worker) {
         let (reader, writer) = socket.into_split();
+        let form = match plan.dialect {
+            Dialect::Classic => WireForm::WebSocket,
+            Dialect::V1 => WireForm::V1,
+        };
         let session = Self {
             reader,
             decoder: Decoder::new(worker.max_message_bytes),
@@ -187,7 +198,7 @@ impl Session {
             dialogue: Dialogue {
                 plan,
                 server: worker.server.clone(),
-                attachment: worker.seat(WireForm::WebSocket, Link::Socket(writer)),
+                attachment: worker.seat(form, Link::Socket(writer)),
                 presence: None,
                 phase: Phase::Open,
                 is_at_eof: false,
@@ -322,22 +333,65 @@ impl Dialogue {
         if self.phase != Phase::Open {
             return;
         }
-        match self.plan.kind.decode(message) {
-            Ok(action) => {
-                let cost = self.outlet().take_credit(action.as_bytes().len());
-                let session = self.outlet().address();
-                self.server.do_send(Act { room: self.plan.room, session, action, cost });
+        let kind = &*self.plan.kind;
+        if kind.speech() == Speech::Plain {
+            return match kind.decode(Input::Plain(message)) {
+                Ok(action) => self.send(None, Deed::Apply(action), None),
+                Err(error) => self.refuse(error, None),
+            };
+        }
+        let (action, id) = match self.read_action(&message) {
+            Ok(read) => read,
+            Err(error) => return self.refuse(error, None),
+        };
+        match kind.decode(Input::Action(action, self.plan.dialect)) {
+            Ok(action) => self.send(id, Deed::Apply(action), None),
+            // What is no action uses up its number all the same, so it has its place in the order.
+            Err(error) if id.is_some() && self.plan.client.is_some() => {
+                self.send(id, Deed::Refuse, Some(error));
             }
-            Err(error) => self.refuse(error),
+            Err(error) => self.refuse(error, id),
         }
     }
 
-    /// Tells the client what was wrong with what it sent.
-    fn refuse(&self, error: ActionError) {
+    /// Reads what all actions have in common: they are objects, and may have a number.
+    fn read_action(
+        &self,
+        message: &Message,
+    ) -> Result<(Map<String, Value>, Option<u64>), ActionError> {
+        let action = json::object(message)?;
+        let id = match self.plan.dialect {
+            Dialect::Classic => None,
+            Dialect::V1 => action::id(&action)?,
+        };
+        Ok((action, id))
+    }
+
+    /// Sends an action to be put in order.
+    fn send(&self, id: Option<u64>, deed: Deed, fault: Option<ActionError>) {
+        if let Some(fault) = &fault {
+            self.log_refusal(fault);
+        }
+        let length = match &deed {
+            Deed::Apply(action) => action.as_bytes().len(),
+            Deed::Refuse => 0,
+        };
+        let cost = self.outlet().take_credit(length);
+        let sender = Sender { session: self.outlet().address(), id, fault };
+        let author = self.plan.client.zip(id).map(|(client, id)| Author { client, id });
+        self.server.do_send(Act { room: self.plan.room, sender, author, deed, cost });
+    }
+
+    fn log_refusal(&self, error: &ActionError) {
         log_limited!(log::Level::Warn, "session {}: refused {error}", self.id());
+    }
+
+    /// Tells the client what was wrong with what it sent.
+    fn refuse(&self, error: ActionError, id: Option<u64>) {
+        self.log_refusal(&error);
         if self.plan.kind.speech() == Speech::Events {
-            let event = EncodedEvent::new(&Event::Error(error));
-            self.outlet().queue(event.bytes(self.outlet().form()).clone());
+            let event = Event::Error(Refused::new(error, id));
+            self.outlet().queue(encoded::encode(&event, self.outlet().form()));
         }
     }
 
@@ -423,9 +477,10 @@ impl Actor for Session {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let dialogue = &mut self.dialogue;
-        let session = dialogue.outlet().address();
-        log::debug!("session {}: joins room {}", dialogue.id(), dialogue.plan.room.0);
-        dialogue.presence = Some(Presence::enter(&dialogue.server, dialogue.plan.room, session));
+        let Plan { room, dialect, client, .. } = dialogue.plan;
+        let visitor = Visitor { session: dialogue.outlet().address(), dialect, client };
+        log::debug!("session {}: joins room {}", dialogue.id(), room.0);
+        dialogue.presence = Some(Presence::enter(&dialogue.server, room, visitor));
         ctx.spawn(Drive);
     }
 }

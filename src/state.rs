@@ -1,13 +1,32 @@
 //! USERS and STATE: who is in each room, and what each room holds. Plain data: joins, leaves and
 //! entries go in, [`Delivery`] values come out, and the `StateServer` carries them out.
 //! Pure: time comes in as an argument.
+//!
+//! STATE follows from the [`Entry`]s alone, whatever USERS are there: that is what makes restarts
+//! and snapshots possible.
+
+mod clients;
+mod entry;
+mod snapshot;
+
+pub use clients::{Clients, Record, Turn};
+pub use entry::{ActEntry, Author, DedupLimits, Deed, Entry, RoomNumber};
 
 use crate::{
-    journal::Entry,
-    protocol::{ActionError, CloseCode, ErrorCode, Event},
-    room::{Effect, Room, RoomId, RoomKind, SessionId, Speech},
+    protocol::{
+        ActionError, ClientKey, CloseCode, Dialect, ErrorCode, Event, MAX_IN_FLIGHT, Message,
+        Refused, Welcome,
+    },
+    room::{self, Effect, Room, RoomId, RoomKind, SessionId, Speech, UnixMicros},
 };
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use snapshot::{Saved, SavedRoom, SavedState};
+use std::{
+    collections::{HashMap, HashSet},
+    error::Error,
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 /// Where a session is reached: the thread that serves it and its seat there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,17 +89,73 @@ pub enum Delivery {
 /// a millisecond. Telling thousands each time would be quadratic.
 const PRESENCE_BURST_EVENTS: usize = 256;
 
+/// Who comes into a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Visitor {
+    /// Its session.
+    pub session: SessionAddress,
+    /// What it speaks.
+    pub dialect: Dialect,
+    /// Who it says it is, if its actions are to count exactly once.
+    pub client: Option<ClientKey>,
+}
+
+/// Who sent an action, and what to answer it with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender {
+    /// Its session.
+    pub session: SessionAddress,
+    /// The number that it gave the action. An action without one is answered only by a refusal.
+    pub id: Option<u64>,
+    /// What is wrong with a [`Deed::Refuse`].
+    pub fault: Option<ActionError>,
+}
+
+/// What a newcomer is told about the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The name of the history that positions count in.
+    pub epoch: String,
+    /// A connection that is quiet for so long gets a ping.
+    pub heartbeat_ms: u64,
+    /// The largest message that a client may send.
+    pub max_message_bytes: u64,
+}
+
+/// A room of the configuration.
+#[derive(Debug, Clone)]
+pub struct RoomPlan {
+    /// Its path.
+    pub path: String,
+    /// Its kind, with its arguments.
+    pub kind: Arc<dyn RoomKind>,
+}
+
 /// All rooms and who is in them.
+#[derive(Debug)]
 pub struct State {
+    facts: Facts,
     rooms: Vec<OpenRoom>,
+    /// Where durable rooms are, in the order in which they were opened.
+    numbered: Vec<RoomId>,
+    clients: Clients,
+    /// The position of the last entry, and its time.
+    position: u64,
+    last_at: UnixMicros,
+    /// The session that acts for a client: the one that came last.
+    holders: HashMap<ClientKey, SessionAddress>,
     presence_interval: Duration,
     /// Rooms whose users were not told the count yet. Each is in it once.
     untold: Vec<RoomId>,
 }
 
 struct OpenRoom {
-    kind: Arc<dyn RoomKind>,
+    plan: RoomPlan,
     room: Box<dyn Room>,
+    /// Its number in the journal, if it is there.
+    number: Option<RoomNumber>,
+    /// The position of the entry that made the state.
+    seq: u64,
     users: HashSet<SessionAddress>,
     /// When the current presence interval began; `None` before the first.
     interval_start: Option<Duration>,
@@ -89,86 +164,414 @@ struct OpenRoom {
     is_untold: bool,
 }
 
-impl State {
-    /// Opens a room of each kind, in the order of their [`RoomId`]s. `users` events of a room are
-    /// at least `presence_interval` apart when many come and go, and at once when few do.
-    pub fn new(kinds: &[Arc<dyn RoomKind>], presence_interval: Duration) -> Self {
-        let open = |kind: &Arc<dyn RoomKind>| OpenRoom {
-            kind: kind.clone(),
-            room: kind.open(),
+impl fmt::Debug for OpenRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} at {}", self.plan, self.seq)
+    }
+}
+
+impl OpenRoom {
+    fn new(plan: RoomPlan) -> Self {
+        Self {
+            room: plan.kind.open(),
+            plan,
+            number: None,
+            seq: 0,
             users: HashSet::new(),
             interval_start: None,
             told_events: 0,
             is_untold: false,
-        };
-        Self { rooms: kinds.iter().map(open).collect(), presence_interval, untold: Vec::new() }
+        }
     }
 
-    /// `session` comes into `room` at `now` (any monotonic clock, the same at each call).
-    pub fn join(
-        &mut self,
-        room: RoomId,
-        session: SessionAddress,
-        now: Duration,
-        out: &mut Vec<Delivery>,
-    ) {
+    fn state_event(&self) -> Option<Event> {
+        Some(Event::State { seq: self.seq, value: self.room.state()? })
+    }
+}
+
+/// Why what a journal holds cannot be made a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecoverError {
+    /// The bytes at this position are no entry, or no snapshot.
+    NoEntry {
+        /// The position.
+        position: u64,
+    },
+    /// A room is of a kind that this program does not have.
+    UnknownKind {
+        /// The room's path.
+        path: String,
+        /// The kind.
+        kind: String,
+    },
+    /// The kind of a room cannot read what it saved.
+    BadRoom {
+        /// The room's path.
+        path: String,
+        /// The kind.
+        kind: String,
+    },
+}
+
+impl Error for RecoverError {}
+
+impl fmt::Display for RecoverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoEntry { position } => {
+                write!(f, "what stands at position {position} is nothing that statesync wrote")
+            }
+            Self::UnknownKind { path, kind } => write!(
+                f,
+                "it holds the room {path} of kind {kind:?}, which this program does not have: use \
+                 the program that wrote it"
+            ),
+            Self::BadRoom { path, kind } => {
+                write!(f, "the saved state of the room {path} is none of kind {kind:?}")
+            }
+        }
+    }
+}
+
+impl State {
+    /// Opens the rooms of the configuration, in the order of their [`RoomId`]s. `users` events of a
+    /// room are at least `presence_interval` apart when many come and go, and at once when few do.
+    pub fn new(plans: &[RoomPlan], facts: Facts, presence_interval: Duration) -> Self {
+        // Until an entry says otherwise; the first one does.
+        let limits = DedupLimits { ttl_micros: 0, max_clients: 1 };
+        Self {
+            facts,
+            rooms: plans.iter().cloned().map(OpenRoom::new).collect(),
+            numbered: Vec::new(),
+            clients: Clients::new(limits),
+            position: 0,
+            last_at: UnixMicros::default(),
+            holders: HashMap::new(),
+            presence_interval,
+            untold: Vec::new(),
+        }
+    }
+
+    /// The position of the last entry.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The time of the last entry.
+    pub fn last_at(&self) -> UnixMicros {
+        self.last_at
+    }
+
+    /// The clients that are known.
+    pub fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// The entries that a journal still needs before anyone may act: rooms that it does not know,
+    /// limits that have changed.
+    pub fn missing_entries(&self, limits: DedupLimits, at: UnixMicros) -> Vec<Entry> {
+        let at = at.max(self.last_at);
+        let has_limits = self.position > 0 && self.clients.limits() == limits;
+        let limits = (!has_limits).then_some(Entry::Limits { at, limits });
+        let is_missing = |open: &&OpenRoom| open.plan.kind.is_durable() && open.number.is_none();
+        let rooms = self.rooms.iter().filter(is_missing).map(|open| Entry::Open {
+            at,
+            path: open.plan.path.clone(),
+            kind: open.plan.kind.name().to_owned(),
+        });
+        limits.into_iter().chain(rooms).collect()
+    }
+
+    /// All that entries have made, to be [restored](State::restore).
+    pub fn save(&self) -> Vec<u8> {
+        let saved = |id: &RoomId| {
+            let open = &self.rooms[id.0 as usize];
+            SavedRoom {
+                path: open.plan.path.clone(),
+                kind: open.plan.kind.name().to_owned(),
+                seq: open.seq,
+                state: open.room.save(),
+            }
+        };
+        let rooms = self.numbered.iter().map(saved).collect();
+        let (at, limits, clients) = (self.last_at, self.clients.limits(), self.clients.saved());
+        Saved::V1(SavedState { at, limits, rooms, clients }).to_bytes()
+    }
+
+    /// Goes on from what was [saved](State::save) after the entry at `position`.
+    ///
+    /// # Errors
+    /// Why these bytes are no state of this program.
+    pub fn restore(&mut self, position: u64, bytes: &[u8]) -> Result<(), RecoverError> {
+        let Some(Saved::V1(saved)) = Saved::from_bytes(bytes) else {
+            return Err(RecoverError::NoEntry { position });
+        };
+        for SavedRoom { path, kind, seq, state } in saved.rooms {
+            let id = self.open(&path, &kind, seq)?;
+            let open = &mut self.rooms[id.0 as usize];
+            let restored = open.plan.kind.restore(&state);
+            open.room = restored.ok_or(RecoverError::BadRoom { path, kind })?;
+        }
+        self.clients = Clients::restore(saved.limits, saved.clients);
+        (self.position, self.last_at) = (position, saved.at);
+        Ok(())
+    }
+
+    /// Applies an entry that the journal holds at `position`, when nobody is there to be told.
+    ///
+    /// # Errors
+    /// Why this is no entry of this program.
+    pub fn replay(&mut self, position: u64, entry: &[u8]) -> Result<(), RecoverError> {
+        let at = match Entry::from_bytes(entry).ok_or(RecoverError::NoEntry { position })? {
+            Entry::Limits { at, limits } => {
+                self.clients.set_limits(limits, at);
+                at
+            }
+            Entry::Open { at, path, kind } => {
+                self.open(&path, &kind, position)?;
+                at
+            }
+            Entry::Act(entry) => {
+                self.apply(position, &entry, None, &mut Vec::new());
+                entry.at
+            }
+        };
+        (self.position, self.last_at) = (position, at);
+        Ok(())
+    }
+
+    /// Gives the room its number. One that is no longer in the configuration is kept all the same.
+    fn open(&mut self, path: &str, kind: &str, seq: u64) -> Result<RoomId, RecoverError> {
+        let is_it = |open: &OpenRoom| open.plan.path == path && open.plan.kind.name() == kind;
+        let index = match self.rooms.iter().position(is_it) {
+            Some(index) => index,
+            None => {
+                let unknown =
+                    |_| RecoverError::UnknownKind { path: path.into(), kind: kind.into() };
+                let kind = room::kind(kind, &Default::default()).map_err(unknown)?;
+                self.rooms.push(OpenRoom::new(RoomPlan { path: path.to_owned(), kind }));
+                self.rooms.len() - 1
+            }
+        };
+        // Far fewer rooms than 2^32 stand in a file.
+        let (id, number) = (RoomId(index as u32), RoomNumber(self.numbered.len() as u32));
+        self.numbered.push(id);
+        (self.rooms[index].number, self.rooms[index].seq) = (Some(number), seq);
+        Ok(id)
+    }
+
+    /// `visitor` comes into `room` at `now` (any monotonic clock, the same at each call). Who was
+    /// there as the same client before, is closed.
+    pub fn join(&mut self, room: RoomId, visitor: Visitor, now: Duration, out: &mut Vec<Delivery>) {
+        let Visitor { session, dialect, client } = visitor;
         let Some(open) = self.rooms.get_mut(room.0 as usize) else { return };
         if !open.users.insert(session) {
             return;
         }
+        if let Some(older) = client.and_then(|client| self.holders.insert(client, session)) {
+            out.push(Delivery::Close { session: older, code: CloseCode::TAKEN_OVER });
+        }
+        if dialect == Dialect::V1 {
+            let event = self.welcome(room, &visitor);
+            out.push(Delivery::Direct { session, event });
+        }
         out.push(Delivery::Enter { room, session });
-        if open.kind.speech() == Speech::Events && !self.tell_users(room, now, out) {
+        if self.speech(room) == Speech::Events && !self.tell_users(room, now, out) {
             let event = self.users_event(room);
             out.push(Delivery::Direct { session, event });
         }
-        if let Some(event) = self.rooms[room.0 as usize].room.greeting() {
+        if let Some(event) = self.rooms[room.0 as usize].state_event() {
             out.push(Delivery::Direct { session, event });
         }
     }
 
-    /// `session` is gone from `room`. A second time changes nothing.
+    fn speech(&self, room: RoomId) -> Speech {
+        self.rooms[room.0 as usize].plan.kind.speech()
+    }
+
+    fn welcome(&self, room: RoomId, visitor: &Visitor) -> Event {
+        let plan = &self.rooms[room.0 as usize].plan;
+        let record = visitor.client.and_then(|client| self.clients.get(&client));
+        Event::Welcome(Box::new(Welcome {
+            room: plan.path.clone(),
+            kind: plan.kind.name(),
+            session: visitor.session.id.0,
+            epoch: self.facts.epoch.clone(),
+            seq: self.position,
+            last_id: record.map(|record| record.last_id),
+            refused: record.map(Record::refused).unwrap_or_default(),
+            max_in_flight: MAX_IN_FLIGHT,
+            heartbeat_ms: self.facts.heartbeat_ms,
+            max_message_bytes: self.facts.max_message_bytes,
+        }))
+    }
+
+    /// `visitor` is gone from `room`. A second time changes nothing.
     pub fn leave(
         &mut self,
         room: RoomId,
-        session: SessionAddress,
+        visitor: Visitor,
         now: Duration,
         out: &mut Vec<Delivery>,
     ) {
+        let Visitor { session, client, .. } = visitor;
         let Some(open) = self.rooms.get_mut(room.0 as usize) else { return };
         if !open.users.remove(&session) {
             return;
         }
         open.room.left(session.id);
-        if open.kind.speech() == Speech::Events {
+        if let Some(client) = client
+            && self.acts_for(&client, session)
+        {
+            self.holders.remove(&client);
+        }
+        if self.speech(room) == Speech::Events {
             self.tell_users(room, now, out);
         }
     }
 
-    /// Applies a committed entry that `from` sent.
-    pub fn apply(&mut self, entry: &Entry, from: SessionAddress, out: &mut Vec<Delivery>) {
-        let room = entry.room;
-        let Some(open) = self.rooms.get_mut(room.0 as usize) else { return };
-        match open.room.apply(&entry.action, from.id, entry.time) {
-            Ok(effects) => out.extend(effects.into_iter().map(|effect| match effect {
-                Effect::State(value) => {
-                    Delivery::Broadcast { room, topic: Topic::State, event: Event::State(value) }
-                }
-                Effect::Reply(event) => Delivery::Direct { session: from, event },
-                Effect::CloseSender => Delivery::Close { session: from, code: CloseCode::NORMAL },
-            })),
-            Err(error) => out.push(Delivery::Direct { session: from, event: Event::Error(error) }),
+    /// Whether `session` is the one that acts for `client`: no newer one has come.
+    pub fn acts_for(&self, client: &ClientKey, session: SessionAddress) -> bool {
+        self.holders.get(client) == Some(&session)
+    }
+
+    /// The room's number in the journal, if its actions go through that.
+    pub fn number(&self, room: RoomId) -> Option<RoomNumber> {
+        self.rooms.get(room.0 as usize)?.number
+    }
+
+    /// Applies an action that is committed at `position`. `sender` is not there when the journal is
+    /// read again.
+    pub fn apply(
+        &mut self,
+        position: u64,
+        entry: &ActEntry,
+        sender: Option<&Sender>,
+        out: &mut Vec<Delivery>,
+    ) {
+        (self.position, self.last_at) = (position, entry.at);
+        let Some(room) = self.numbered.get(entry.room.0 as usize).copied() else { return };
+        let turn = entry.author.map_or(Turn::Next, |author| self.clients.turn(author, entry.at));
+        if turn == Turn::Next {
+            let result = self.carry_out(room, entry, sender);
+            if let Some(author) = entry.author {
+                self.clients.decide(author, entry.at, result.is_err());
+            }
+            self.tell(room, sender, result, out);
+        } else if let Some(sender) = sender {
+            out.push(self.answer(room, sender, turn));
         }
     }
 
-    /// Tells `from` that its action could not be kept.
-    pub fn refuse_not_durable(from: SessionAddress, message: String) -> Delivery {
-        let error = ActionError::new(ErrorCode::NotDurable, message);
-        Delivery::Direct { session: from, event: Event::Error(error) }
+    fn carry_out(
+        &mut self,
+        room: RoomId,
+        entry: &ActEntry,
+        sender: Option<&Sender>,
+    ) -> Result<Vec<Effect>, ActionError> {
+        let open = &mut self.rooms[room.0 as usize];
+        let from = sender.map(|sender| sender.session.id);
+        match &entry.deed {
+            Deed::Apply(action) => {
+                let effects = open.room.apply(action, from, entry.at)?;
+                if effects.iter().any(|effect| matches!(effect, Effect::State(_))) {
+                    open.seq = self.position;
+                }
+                Ok(effects)
+            }
+            Deed::Refuse => {
+                let fault = sender.and_then(|sender| sender.fault.clone());
+                Err(fault.unwrap_or(ActionError::new(ErrorCode::Refused, "no action of this room")))
+            }
+        }
     }
 
-    /// Whether the room's actions go through the journal.
-    pub fn is_durable(&self, room: RoomId) -> bool {
-        self.rooms.get(room.0 as usize).is_some_and(|open| open.kind.is_durable())
+    /// Applies an action of a room that keeps nothing.
+    pub fn pass(
+        &mut self,
+        room: RoomId,
+        action: &Message,
+        at: UnixMicros,
+        sender: &Sender,
+        out: &mut Vec<Delivery>,
+    ) {
+        let Some(open) = self.rooms.get_mut(room.0 as usize) else { return };
+        let result = open.room.apply(action, Some(sender.session.id), at);
+        self.tell(room, Some(sender), result, out);
+    }
+
+    /// What an action brought about, for those whom it concerns: first the sender's answer, so that
+    /// it holds that before it sees the state.
+    fn tell(
+        &self,
+        room: RoomId,
+        sender: Option<&Sender>,
+        result: Result<Vec<Effect>, ActionError>,
+        out: &mut Vec<Delivery>,
+    ) {
+        let seq = self.rooms[room.0 as usize].seq;
+        let effects = match (result, sender) {
+            (Ok(effects), _) => effects,
+            (Err(_), None) => return,
+            (Err(error), Some(Sender { session, id, .. })) => {
+                let event = Event::Error(Refused::new(error, *id));
+                return out.push(Delivery::Direct { session: *session, event });
+            }
+        };
+        if let Some(Sender { session, id: Some(id), .. }) = sender {
+            let event = Event::Ack { id: *id, seq, is_duplicate: false };
+            out.push(Delivery::Direct { session: *session, event });
+        }
+        let session = sender.map(|sender| sender.session);
+        out.extend(effects.into_iter().filter_map(|effect| match effect {
+            Effect::State(value) => {
+                let event = Event::State { seq, value };
+                Some(Delivery::Broadcast { room, topic: Topic::State, event })
+            }
+            Effect::Reply(event) => Some(Delivery::Direct { session: session?, event }),
+            Effect::CloseSender => {
+                Some(Delivery::Close { session: session?, code: CloseCode::NORMAL })
+            }
+        }));
+    }
+
+    /// The answer to an action whose turn it is not.
+    fn answer(&self, room: RoomId, sender: &Sender, turn: Turn) -> Delivery {
+        let session = sender.session;
+        let id = sender.id.unwrap_or_default();
+        let refuse = |code, message: String| {
+            Event::Error(Refused::new(ActionError::new(code, message), Some(id)))
+        };
+        let event = match turn {
+            Turn::Next | Turn::Decided { was_refused: false } => {
+                let seq = self.rooms[room.0 as usize].seq;
+                Event::Ack { id, seq, is_duplicate: true }
+            }
+            Turn::Decided { was_refused: true } => Event::Error(Refused {
+                error: ActionError::new(ErrorCode::Refused, "this action was refused before"),
+                id: Some(id),
+                is_duplicate: true,
+            }),
+            Turn::TooOld => refuse(
+                ErrorCode::IdTooOld,
+                format!("only of the last {MAX_IN_FLIGHT} actions it is known what became of them"),
+            ),
+            Turn::Gap { next_id } => {
+                refuse(ErrorCode::IdGap, format!("the action with \"id\" {next_id} comes first"))
+            }
+            Turn::Forgotten => refuse(
+                ErrorCode::Forgotten,
+                "this client is not known (any more): begin anew with another identity".into(),
+            ),
+        };
+        Delivery::Direct { session, event }
+    }
+
+    /// Tells the sender that its action could not be kept.
+    pub fn refuse_not_durable(sender: &Sender, message: String) -> Delivery {
+        let error = ActionError::new(ErrorCode::NotDurable, message);
+        let event = Event::Error(Refused::new(error, sender.id));
+        Delivery::Direct { session: sender.session, event }
     }
 
     /// How long after `now` the next [`State::tell_untold`] is due; `None` when all is told.

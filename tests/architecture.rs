@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 /// From the edge to the core. `config`, `connections` and `logging` use nothing of ours and may be
 /// used by all but the core.
 const LAYERS: [&str; 8] =
-    ["http", "session", "server", "fanout", "state", "journal", "room", "protocol"];
+    ["http", "session", "server", "journal", "fanout", "state", "room", "protocol"];
 const LEAVES: [&str; 3] = ["config", "connections", "logging"];
 const CORE: [&str; 3] = ["state", "room", "protocol"];
 

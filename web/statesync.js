@@ -28,6 +28,7 @@ export const CLOSE_CODES = Object.freeze([
   { first: 1009, last: 1009, comesBack: false, meaning: "a message was too large" },
   { first: 1012, last: 1012, comesBack: true, meaning: "the server is restarting" },
   { first: 1013, last: 1013, comesBack: true, meaning: "the server is too busy" },
+  { first: 4409, last: 4409, comesBack: false, meaning: "another connection has taken this client's place" },
   { first: 4400, last: 4499, comesBack: false, meaning: "the server has refused this client" },
   { first: 4500, last: 4599, comesBack: true, meaning: "the server could not go on" },
 ]);

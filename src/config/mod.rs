@@ -17,7 +17,13 @@ mod tests;
 mod value;
 mod write;
 
-use std::{collections::BTreeMap, fs::File, io::Read, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::{Map, Value};
 
@@ -50,6 +56,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// `[journal]`: where applied actions are kept.
     pub journal: Journal,
+    /// `[dedup]`: for which clients it is known what became of their actions.
+    pub dedup: Dedup,
     /// `[log]`: what is logged, and how.
     pub log: Log,
     /// Every `[[room]]`, in the order of the file. Without any: the rooms of `default.toml`.
@@ -145,8 +153,15 @@ pub struct Delivery {
 /// `[journal]`: where applied actions are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Journal {
-    /// The kind of journal. Default [`JournalKind::Memory`].
+    /// The kind of journal. Default [`JournalKind::Disk`].
     pub kind: JournalKind,
+    /// The directory of a journal on disk; made if it is not there. A relative path begins at the
+    /// directory in which the server was started. Default `statesync-data`.
+    pub path: PathBuf,
+    /// When a journal on disk is synced. Default [`JournalSync::Always`].
+    pub sync: JournalSync,
+    /// How often, where `sync` is [`JournalSync::Interval`]: 10 ms to 1 min. Default 1 s.
+    pub sync_interval: Duration,
 }
 
 /// The value of `journal.kind`.
@@ -154,6 +169,29 @@ pub struct Journal {
 pub enum JournalKind {
     /// `memory`: the state lives as long as the process.
     Memory,
+    /// `disk`: the state outlives the process.
+    Disk,
+}
+
+/// The value of `journal.sync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JournalSync {
+    /// `always`: before an action is acknowledged and anyone is told of it.
+    Always,
+    /// `interval`: every `sync_interval`.
+    Interval,
+    /// `never`: whenever the system likes.
+    Never,
+}
+
+/// `[dedup]`: for which clients it is known what became of their actions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dedup {
+    /// How long after its last action a client is known, 1 s to 1 year. Default 7 days: over a
+    /// weekend and a holiday.
+    pub ttl: Duration,
+    /// How many clients are known, 1 to 10,000,000. Default 100,000: some megabytes.
+    pub max_clients: u32,
 }
 
 /// `[log]`: what is logged, and how.
@@ -278,6 +316,7 @@ impl Config {
             heartbeat: sections::heartbeat(&mut reader),
             delivery: sections::delivery(&mut reader),
             journal: sections::journal(&mut reader),
+            dedup: sections::dedup(&mut reader),
             log: sections::log(&mut reader),
             rooms: room::rooms(&mut reader).unwrap_or_else(|| default_rooms(&mut reader)),
         };

@@ -1,22 +1,30 @@
 //! The sections, key by key: defaults, limits and the reasons for them.
 
-use std::{str::FromStr, thread::available_parallelism, time::Duration};
+use std::{path::PathBuf, str::FromStr, thread::available_parallelism, time::Duration};
 
 use toml::{Spanned, de::DeValue};
 
 use super::{
-    Delivery, Heartbeat, Journal, JournalKind, Limits, Log, LogFormat, OriginRule, Origins, Server,
+    Dedup, Delivery, Heartbeat, Journal, JournalKind, JournalSync, Limits, Log, LogFormat,
+    OriginRule, Origins, Server,
     reader::{Fault, Limit, Reader, Section, Wanted, found},
     value,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The least length of time that a timer keeps with some precision on a busy machine.
 const TEN_MILLISECONDS: Duration = Duration::from_millis(10);
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-pub(super) const JOURNAL_KINDS: [(&str, JournalKind); 1] = [("memory", JournalKind::Memory)];
+pub(super) const JOURNAL_KINDS: [(&str, JournalKind); 2] =
+    [("disk", JournalKind::Disk), ("memory", JournalKind::Memory)];
+pub(super) const JOURNAL_SYNCS: [(&str, JournalSync); 3] = [
+    ("always", JournalSync::Always),
+    ("interval", JournalSync::Interval),
+    ("never", JournalSync::Never),
+];
 pub(super) const LOG_FORMATS: [(&str, LogFormat); 2] =
     [("text", LogFormat::Text), ("json", LogFormat::Json)];
 
@@ -62,7 +70,18 @@ impl Default for Delivery {
 
 impl Default for Journal {
     fn default() -> Journal {
-        Journal { kind: JournalKind::Memory }
+        Journal {
+            kind: JournalKind::Disk,
+            path: "statesync-data".into(),
+            sync: JournalSync::Always,
+            sync_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Default for Dedup {
+    fn default() -> Dedup {
+        Dedup { ttl: 7 * DAY, max_clients: 100_000 }
     }
 }
 
@@ -245,7 +264,51 @@ pub(super) fn delivery(reader: &mut Reader<'_>) -> Delivery {
 pub(super) fn journal(reader: &mut Reader<'_>) -> Journal {
     let default = Journal::default();
     let mut section = reader.section("journal");
-    Journal { kind: section.choice("kind", default.kind, &JOURNAL_KINDS) }
+    Journal {
+        kind: section.choice("kind", default.kind, &JOURNAL_KINDS),
+        path: section.text("path", default.path, directory),
+        sync: section.choice("sync", default.sync, &JOURNAL_SYNCS),
+        sync_interval: section.duration(
+            "sync_interval",
+            default.sync_interval,
+            Limit {
+                least: TEN_MILLISECONDS,
+                most: MINUTE,
+                reason: "for a shorter one take sync = \"always\", a longer one risks a lot",
+            },
+        ),
+    }
+}
+
+fn directory(text: &str) -> Result<PathBuf, String> {
+    if text.trim().is_empty() {
+        return Err("empty: write a directory, such as \"statesync-data\"".into());
+    }
+    Ok(text.into())
+}
+
+pub(super) fn dedup(reader: &mut Reader<'_>) -> Dedup {
+    let default = Dedup::default();
+    let mut section = reader.section("dedup");
+    let most_clients = Limit {
+        least: 1,
+        most: 10_000_000,
+        reason: "each takes about 100 bytes of memory, and of none nothing could be counted once",
+    };
+    Dedup {
+        ttl: section.duration(
+            "ttl",
+            default.ttl,
+            Limit {
+                least: Duration::from_secs(1),
+                most: 365 * DAY,
+                reason: "who comes back later is not known any more",
+            },
+        ),
+        // At most 10,000,000.
+        max_clients: section.number("max_clients", default.max_clients as usize, most_clients)
+            as u32,
+    }
 }
 
 pub(super) fn log(reader: &mut Reader<'_>) -> Log {

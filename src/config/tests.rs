@@ -41,6 +41,7 @@ fn the_default_file_sets_the_built_in_defaults() {
     assert_eq!(config.heartbeat, Heartbeat::default());
     assert_eq!(config.delivery, Delivery::default());
     assert_eq!(config.journal, Journal::default());
+    assert_eq!(config.dedup, Dedup::default());
     assert_eq!(config.log, Log::default());
     assert_eq!(config.warnings(), Vec::<String>::new());
 }
@@ -62,7 +63,12 @@ fn the_default_file_says_what_is_promised() {
     assert_eq!(config.heartbeat.timeout, Duration::from_secs(20));
     assert_eq!(config.delivery.max_pending_bytes, 65_536);
     assert_eq!(config.delivery.presence_interval, Duration::from_millis(50));
-    assert_eq!(config.journal.kind, JournalKind::Memory);
+    assert_eq!(config.journal.kind, JournalKind::Disk);
+    assert_eq!(config.journal.path, PathBuf::from("statesync-data"));
+    assert_eq!(config.journal.sync, JournalSync::Always);
+    assert_eq!(config.journal.sync_interval, Duration::from_secs(1));
+    assert_eq!(config.dedup.ttl, Duration::from_secs(7 * 24 * 60 * 60));
+    assert_eq!(config.dedup.max_clients, 100_000);
     assert_eq!((config.log.level.as_str(), config.log.format), ("info", LogFormat::Text));
     let template = json!({"template": "{message}"}).as_object().unwrap().clone();
     let counter = Room::new("/", "counter", Map::new());
@@ -78,6 +84,7 @@ fn known_keys() -> Vec<String> {
     sections::heartbeat(&mut reader);
     sections::delivery(&mut reader);
     sections::journal(&mut reader);
+    sections::dedup(&mut reader);
     sections::log(&mut reader);
     reader.known_keys()
 }
@@ -144,7 +151,7 @@ fn each_mistake_is_named_with_its_place() {
         ("bind = \"a:1\"", "1:1: bind: unknown key; bind belongs under [server]"),
         (
             "[sever]",
-            "1:2: sever: unknown section (did you mean \"server\"?); known are server, limits, origins, heartbeat, delivery, journal, log, room",
+            "1:2: sever: unknown section (did you mean \"server\"?); known are server, limits, origins, heartbeat, delivery, journal, dedup, log, room",
         ),
         ("server = 3", "1:10: server: want a section, [server], found the number 3"),
         // Wrong types.
@@ -211,7 +218,7 @@ fn each_mistake_is_named_with_its_place() {
         // Words.
         (
             "[journal]\nkind = \"memry\"",
-            "2:8: journal.kind: \"memry\" is not known (did you mean \"memory\"?); known are memory",
+            "2:8: journal.kind: \"memry\" is not known (did you mean \"memory\"?); known are disk, memory",
         ),
         ("[log]\nformat = \"xml\"", "2:10: log.format: \"xml\" is not known; known are text, json"),
         (
@@ -241,7 +248,7 @@ fn each_mistake_is_named_with_its_place() {
         ("room = [1]", "1:9: room: want a table, [[room]], found the number 1"),
         (
             "[[rooms]]\npath = \"/\"",
-            "1:3: rooms: unknown section (did you mean \"room\"?); known are server, limits, origins, heartbeat, delivery, journal, log, room",
+            "1:3: rooms: unknown section (did you mean \"room\"?); known are server, limits, origins, heartbeat, delivery, journal, dedup, log, room",
         ),
         (
             "[[room]]\nkind = \"echo\"",

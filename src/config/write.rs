@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Config, OriginRule, Room,
-    sections::{JOURNAL_KINDS, LOG_FORMATS},
+    sections::{JOURNAL_KINDS, JOURNAL_SYNCS, LOG_FORMATS},
     value::{show_duration, show_size},
 };
 
@@ -21,6 +21,7 @@ impl Config {
             section("heartbeat", &self.heartbeat_lines()),
             section("delivery", &self.delivery_lines()),
             section("journal", &self.journal_lines()),
+            section("dedup", &self.dedup_lines()),
             section("log", &self.log_lines()),
         ];
         sections.extend(self.rooms.iter().map(room));
@@ -68,8 +69,22 @@ impl Config {
         ]
     }
 
-    fn journal_lines(&self) -> [(&'static str, String); 1] {
-        [("kind", text(word(&JOURNAL_KINDS, self.journal.kind)))]
+    fn journal_lines(&self) -> [(&'static str, String); 4] {
+        let journal = &self.journal;
+        [
+            ("kind", text(word(&JOURNAL_KINDS, journal.kind))),
+            // It came from a TOML string, so it is Unicode.
+            ("path", text(&journal.path.to_string_lossy())),
+            ("sync", text(word(&JOURNAL_SYNCS, journal.sync))),
+            ("sync_interval", text(&show_duration(journal.sync_interval))),
+        ]
+    }
+
+    fn dedup_lines(&self) -> [(&'static str, String); 2] {
+        [
+            ("ttl", text(&show_duration(self.dedup.ttl))),
+            ("max_clients", self.dedup.max_clients.to_string()),
+        ]
     }
 
     fn log_lines(&self) -> [(&'static str, String); 2] {

@@ -143,14 +143,10 @@ impl Audience {
         let inner = &mut *self.inner.borrow_mut();
         let mut bytes = 0;
         while let Some(parcel) = parcels.pop_front() {
-            match &parcel {
-                Parcel::CloseAll(code) => self.closed_with.set(Some(*code)),
-                Parcel::Broadcast(_, _, event) => {
-                    bytes += event.length() + SHARED_FRAME_OVERHEAD_BYTES
-                }
-                _ => {}
+            if let Parcel::CloseAll(code) = &parcel {
+                self.closed_with.set(Some(*code));
             }
-            inner.sort(parcel);
+            bytes += inner.sort(parcel);
             if bytes >= max_round_bytes {
                 break;
             }
@@ -173,10 +169,12 @@ impl Inner {
         (outlet.address() == address).then_some(outlet)
     }
 
-    fn sort(&mut self, parcel: Parcel) {
+    /// Carries a parcel out. Returns what it adds, in bytes, to what the round writes to each
+    /// session of a room.
+    fn sort(&mut self, parcel: Parcel) -> usize {
         match parcel {
+            Parcel::Broadcast(room, topic, event) => return self.broadcast(room, topic, &event),
             Parcel::Enter(room, session) => self.enter(room, session),
-            Parcel::Broadcast(room, topic, event) => self.broadcast(room, topic, &event),
             Parcel::Direct(session, event) => {
                 if let Some(outlet) = self.catch_up(session) {
                     outlet.queue(event.bytes(outlet.form()).clone());
@@ -190,7 +188,9 @@ impl Inner {
             }
             Parcel::CloseAll(code) => {
                 let all: Vec<_> = self.seats.iter().map(|(_, outlet)| outlet.address()).collect();
-                all.into_iter().for_each(|session| self.sort(Parcel::Close(session, code)));
+                for session in all {
+                    self.sort(Parcel::Close(session, code));
+                }
             }
             Parcel::Taken(session, cost) => {
                 if let Some(outlet) = self.outlet(session) {
@@ -198,6 +198,7 @@ impl Inner {
                 }
             }
         }
+        0
     }
 
     fn enter(&mut self, room: RoomId, session: SessionAddress) {
@@ -208,16 +209,20 @@ impl Inner {
         ring.outlets.push(outlet);
     }
 
-    fn broadcast(&mut self, room: RoomId, topic: Topic, event: &EncodedEvent) {
-        let Some(hall) = self.halls.get_mut(&room) else { return };
+    fn broadcast(&mut self, room: RoomId, topic: Topic, event: &EncodedEvent) -> usize {
+        let Some(hall) = self.halls.get_mut(&room) else { return 0 };
+        let mut longest = 0;
         for (form, ring) in WireForm::ALL.into_iter().zip(&mut hall.forms) {
             if !ring.outlets.is_empty() {
-                ring.turn.frames.push((topic, event.bytes(form).clone()));
+                let frame = event.bytes(form);
+                longest = longest.max(frame.len() + SHARED_FRAME_OVERHEAD_BYTES);
+                ring.turn.frames.push((topic, frame.clone()));
             }
         }
         if self.touched_halls.last() != Some(&room) {
             self.touched_halls.push(room);
         }
+        longest
     }
 
     /// Gives a session all that its room was told before what is meant for it alone.

@@ -125,7 +125,7 @@ mod tests {
     use crate::{protocol::Event, room::SessionId};
 
     fn state(room: u32, value: i32) -> Parcel {
-        let event = Arc::new(EncodedEvent::new(&Event::State(value.into())));
+        let event = Arc::new(EncodedEvent::new(Event::State { seq: 0, value: value.into() }));
         Parcel::Broadcast(RoomId(room), Topic::State, event)
     }
 

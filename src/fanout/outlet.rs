@@ -203,7 +203,7 @@ impl Outlet {
             Verdict::Dead => self.fail(Failure::Dead),
             Verdict::Ping => {
                 match self.form {
-                    WireForm::WebSocket => {
+                    WireForm::WebSocket | WireForm::V1 => {
                         self.queue(frame::encode(frame::Opcode::Ping, b""));
                         self.change_heartbeat(|heartbeat| heartbeat.pinged(now));
                     }
@@ -301,7 +301,7 @@ impl Outlet {
     fn trace(&self, frame: &Bytes) {
         if log::log_enabled!(log::Level::Trace) {
             let shown = match self.form {
-                WireForm::WebSocket => frame::describe(frame),
+                WireForm::WebSocket | WireForm::V1 => frame::describe(frame),
                 WireForm::EventStream => format!("{frame:?}"),
             };
             log::trace!("session {}: > {shown}", self.address.id.0);

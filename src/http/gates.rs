@@ -1,14 +1,18 @@
 //! The gates before a session: pure functions of a request's head.
 
 use super::refusal::Refusal;
-use crate::config::OriginRule;
+use crate::{
+    config::OriginRule,
+    protocol::{ClientKey, Dialect, action::MAX_ID},
+    room::Speech,
+};
 use actix_web::http::{
     Method, Version,
     header::{self, HeaderMap, HeaderName},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use std::net::IpAddr;
-use url::{Host, Url};
+use url::{Host, Url, form_urlencoded};
 
 /// Whether the request asks for a WebSocket.
 pub fn wants_websocket(headers: &HeaderMap) -> bool {
@@ -98,6 +102,44 @@ fn is_loopback(host: &Host) -> bool {
         Host::Domain(name) => name == "localhost",
         Host::Ipv4(address) => IpAddr::V4(*address).is_loopback(),
         Host::Ipv6(address) => IpAddr::V6(*address).is_loopback(),
+    }
+}
+
+/// What is spoken with a client that offers these subprotocols, in a room that speaks so. Clients
+/// that offer none that is known are spoken to as those who offer none (RFC 6455, section 4.2.2).
+pub fn dialect(headers: &HeaderMap, speech: Speech) -> Dialect {
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
+    let mut names = offered.filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
+    match speech == Speech::Events && names.any(|name| name.trim() == Dialect::V1_NAME) {
+        true => Dialect::V1,
+        false => Dialect::Classic,
+    }
+}
+
+/// Who a `statesync.v1` client of the room at the path `room` says it is, in the URL's query.
+///
+/// # Errors
+/// [`Refusal::BadClient`] or [`Refusal::BadSince`] for a parameter that is wrong or stands twice.
+pub fn client(room: &str, query: &str) -> Result<Option<ClientKey>, Refusal> {
+    let (mut clients, mut since) = (Vec::new(), Vec::new());
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "client" => clients.push(value),
+            "since" => since.push(value),
+            _ => {}
+        }
+    }
+    // No kind keeps a history yet, so a position is only checked.
+    let is_position = |text: &str| text.parse().is_ok_and(|position: u64| position <= MAX_ID);
+    match &since[..] {
+        [] => {}
+        [position] if is_position(position) => {}
+        _ => return Err(Refusal::BadSince),
+    }
+    match &clients[..] {
+        [] => Ok(None),
+        [client] => ClientKey::new(room, client).map(Some).ok_or(Refusal::BadClient),
+        _ => Err(Refusal::BadClient),
     }
 }
 
@@ -215,6 +257,45 @@ mod tests {
         assert_eq!(origin(&[], &headers(&[("host", "a.example")])), Ok(()));
         let two = [("host", "a.example"), ("origin", "null"), ("origin", "null")];
         assert!(origin(&[OriginRule::Null], &headers(&two)).is_err());
+    }
+
+    #[test]
+    fn v1_is_spoken_with_those_who_offer_it_in_rooms_of_events() {
+        let cases: &[(&[&str], Speech, Dialect)] = &[
+            (&[], Speech::Events, Dialect::Classic),
+            (&["statesync.v1"], Speech::Events, Dialect::V1),
+            (&["statesync.v1"], Speech::Plain, Dialect::Classic),
+            (&["chat, statesync.v1"], Speech::Events, Dialect::V1),
+            (&["chat", "statesync.v1"], Speech::Events, Dialect::V1),
+            (&["statesync.v2"], Speech::Events, Dialect::Classic),
+            (&["STATESYNC.V1"], Speech::Events, Dialect::Classic),
+        ];
+        for (offered, speech, expected) in cases {
+            let lines: Vec<_> = offered.iter().map(|o| ("sec-websocket-protocol", *o)).collect();
+            assert_eq!(dialect(&headers(&lines), *speech), *expected, "{offered:?} {speech:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_says_who_it_is_in_the_query() {
+        let known = ClientKey::new("/", "sixteen_letters-");
+        let cases = [
+            ("", Ok(None)),
+            ("x=1&client=sixteen_letters-", Ok(known)),
+            ("client=sixteen%5Fletters-&since=0", Ok(known)),
+            ("since=9007199254740991", Ok(None)),
+            ("client=", Err(Refusal::BadClient)),
+            ("client=short", Err(Refusal::BadClient)),
+            ("client=sixteen%20letters-", Err(Refusal::BadClient)),
+            ("client=sixteen_letters-&client=sixteen_letters-", Err(Refusal::BadClient)),
+            ("since=", Err(Refusal::BadSince)),
+            ("since=-1", Err(Refusal::BadSince)),
+            ("since=9007199254740992", Err(Refusal::BadSince)),
+            ("since=1&since=1", Err(Refusal::BadSince)),
+        ];
+        for (query, expected) in cases {
+            assert_eq!(client("/", query), expected, "{query:?}");
+        }
     }
 
     #[test]

@@ -16,14 +16,15 @@ mod worker;
 pub use refusal::Refusal;
 
 use crate::{
-    config::{Config, JournalKind, Problem},
+    config::{self, Config, JournalKind, JournalSync, Problem},
     connections::Connections,
     fanout::{Inbox, Vital},
-    journal::{Journal, MemoryJournal},
+    journal::{self, DiskJournal, Durability, Journal, MemoryJournal, Writer},
     room::{self, RoomId, RoomKind},
-    server::StateServer,
+    server::{self, Finish, StartupError, StateServer},
+    state::{DedupLimits, Facts, RoomPlan, State},
 };
-use actix::{Actor, Addr, Arbiter};
+use actix::{Actor, Arbiter};
 use actix_http::{Extensions, HttpService, KeepAlive};
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
 use actix_web::dev::AppConfig;
@@ -56,6 +57,8 @@ const PAUSE_TIME: Duration = Duration::from_millis(100);
 pub enum StartError {
     /// Rooms in the configuration are wrong.
     Rooms(Vec<Problem>),
+    /// The journal cannot be used.
+    Journal(StartupError),
     /// An address cannot be listened on.
     Bind {
         /// As it stands in `server.bind`.
@@ -74,6 +77,7 @@ impl fmt::Display for StartError {
                 let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
                 f.write_str(&lines.join("\n"))
             }
+            Self::Journal(error) => error.fmt(f),
             Self::Bind { address, error } if error.kind() == io::ErrorKind::AddrInUse => write!(
                 f,
                 "cannot listen on {address}: the port is in use; stop what uses it or set \
@@ -109,21 +113,21 @@ impl fmt::Display for RunError {
 /// Rooms by path, in the order of their [`RoomId`]s.
 #[derive(Debug)]
 struct Rooms {
-    kinds: Vec<Arc<dyn RoomKind>>,
+    plans: Vec<RoomPlan>,
     by_path: HashMap<String, RoomId>,
 }
 
 impl Rooms {
     fn open(config: &Config) -> Result<Self, Vec<Problem>> {
-        let mut rooms = Self { kinds: Vec::new(), by_path: HashMap::new() };
+        let mut rooms = Self { plans: Vec::new(), by_path: HashMap::new() };
         let mut problems = Vec::new();
         // A room without a kind has been complained of already.
         for room in config.rooms.iter().filter(|room| !room.kind.is_empty()) {
             match room::kind(&room.kind, &room.arguments) {
                 Ok(kind) => {
                     // Far fewer rooms than 2^32 stand in a file.
-                    rooms.by_path.insert(room.path.clone(), RoomId(rooms.kinds.len() as u32));
-                    rooms.kinds.push(kind);
+                    rooms.by_path.insert(room.path.clone(), RoomId(rooms.plans.len() as u32));
+                    rooms.plans.push(RoomPlan { path: room.path.clone(), kind });
                 }
                 Err(wrong) => problems.push(room.problem(&wrong.key, wrong.message)),
             }
@@ -133,7 +137,7 @@ impl Rooms {
 
     fn at(&self, path: &str) -> Option<(RoomId, &Arc<dyn RoomKind>)> {
         let id = *self.by_path.get(path)?;
-        Some((id, &self.kinds[id.0 as usize]))
+        Some((id, &self.plans[id.0 as usize].kind))
     }
 }
 
@@ -145,22 +149,25 @@ pub fn check_rooms(config: &Config) -> Result<(), Vec<Problem>> {
     Rooms::open(config).map(|_| ())
 }
 
-/// A server whose addresses are open and which serves once it is [run](Server::run).
+/// A server whose journal and addresses are open and which serves once it is [run](Server::run).
 #[derive(Debug)]
 pub struct Server {
     config: Arc<Config>,
     rooms: Arc<Rooms>,
+    state: State,
+    journal: Writer,
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
 }
 
 impl Server {
-    /// Checks the rooms and opens the addresses.
+    /// Checks the rooms, opens the journal and reads it, and opens the addresses.
     ///
     /// # Errors
     /// What the operator has to change.
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let rooms = Arc::new(Rooms::open(&config).map_err(StartError::Rooms)?);
+        let (state, journal) = open_state(&config, &rooms).map_err(StartError::Journal)?;
         let mut listeners = Vec::new();
         for address in &config.server.bind {
             let opened = listener::listen(address)
@@ -168,7 +175,8 @@ impl Server {
             listeners.extend(opened);
         }
         let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok());
-        Ok(Self { config: Arc::new(config), rooms, addresses: addresses.collect(), listeners })
+        let addresses = addresses.collect();
+        Ok(Self { config: Arc::new(config), rooms, state, journal, addresses, listeners })
     }
 
     /// The addresses that are open, with the ports that the system chose for port 0.
@@ -193,12 +201,15 @@ impl Server {
     /// # Errors
     /// Why the server stopped by itself.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { config, rooms, listeners, .. } = self;
+        let Self { config, rooms, state, journal, listeners, .. } = self;
         let inboxes = (0..config.server.workers).map(|_| Inbox::new(MAX_WAITING_BROADCASTS));
         let inboxes: Vec<_> = inboxes.map(Arc::new).collect();
         let (watch, mut gone) = mpsc::unbounded_channel();
-        let server =
-            start_state_server(&config, &rooms, &inboxes, Vital::new("state server", &watch));
+        let vital = Vital::new("state server", &watch);
+        let interval = config.delivery.presence_interval;
+        let server = StateServer::new(state, journal, inboxes.clone(), interval, vital);
+        // On a thread of its own.
+        let server = StateServer::start_in_arbiter(&Arbiter::new().handle(), |_| server);
         let connections = Connections::new(
             config.limits.max_connections,
             config.limits.max_connections_per_address,
@@ -244,6 +255,8 @@ impl Server {
             let left = connections.count();
             log::warn!("{left} connections did not end in server.shutdown_timeout");
         }
+        // An error means that it is gone, and its journal with it.
+        let _ = server.send(Finish).await;
         // Sessions are gone: what is left are HTTP requests, which are answered at once.
         handle.stop(false).await;
         log::info!("stopped");
@@ -251,19 +264,48 @@ impl Server {
     }
 }
 
-/// Starts the `StateServer` on a thread of its own.
-fn start_state_server(
-    config: &Config,
-    rooms: &Rooms,
-    inboxes: &[Arc<Inbox>],
-    vital: Vital,
-) -> Addr<StateServer> {
-    let journal: Box<dyn Journal> = match config.journal.kind {
-        JournalKind::Memory => Box::new(MemoryJournal::default()),
+/// Opens the journal and reads it.
+fn open_state(config: &Config, rooms: &Rooms) -> Result<(State, Writer), StartupError> {
+    let mut journal = open_journal(&config.journal)?;
+    let facts = Facts {
+        epoch: journal.epoch().to_owned(),
+        // At most an hour.
+        heartbeat_ms: config.heartbeat.interval.as_millis() as u64,
+        max_message_bytes: config.limits.max_message_bytes as u64,
     };
-    let interval = config.delivery.presence_interval;
-    let server = StateServer::new(&rooms.kinds, journal, inboxes.to_vec(), interval, vital);
-    StateServer::start_in_arbiter(&Arbiter::new().handle(), |_| server)
+    let limits = DedupLimits {
+        // At most a year.
+        ttl_micros: config.dedup.ttl.as_micros() as i64,
+        max_clients: config.dedup.max_clients,
+    };
+    let mut state = State::new(&rooms.plans, facts, config.delivery.presence_interval);
+    server::recover(&mut state, &mut *journal, limits)?;
+    let config::Journal { kind, sync, sync_interval, .. } = config.journal;
+    let writer = match kind {
+        JournalKind::Memory => Writer::inline(journal),
+        JournalKind::Disk => {
+            let sync_every = (sync == JournalSync::Interval).then_some(sync_interval);
+            Writer::threaded(journal, sync_every).map_err(StartupError::Thread)?
+        }
+    };
+    Ok((state, writer))
+}
+
+fn open_journal(config: &config::Journal) -> Result<Box<dyn Journal>, StartupError> {
+    let durability = match config.sync {
+        JournalSync::Always => Durability::Always,
+        JournalSync::Interval => Durability::Interval,
+        JournalSync::Never => Durability::Never,
+    };
+    Ok(match config.kind {
+        JournalKind::Memory => Box::new(MemoryJournal::new(journal::random_epoch())),
+        JournalKind::Disk => {
+            let journal = DiskJournal::open(&config.path, durability)?;
+            let (path, position) = (config.path.display(), journal.position());
+            log::info!("the journal in {path} is at position {position}");
+            Box::new(journal)
+        }
+    })
 }
 
 /// Starts the accepting thread and the workers.

@@ -1,6 +1,6 @@
 //! What the gates answer when they do not let a request through.
 
-use crate::logging::log_limited;
+use crate::{logging::log_limited, protocol::action::MAX_ID};
 use actix_web::{
     HttpResponse,
     http::{StatusCode, header},
@@ -23,6 +23,10 @@ pub enum Refusal {
     AddressFull,
     /// The opening handshake breaks RFC 6455, section 4.2.1.
     BadHandshake(&'static str),
+    /// The URL's `client` is no identity.
+    BadClient,
+    /// The URL's `since` is no position.
+    BadSince,
     /// The client speaks another version of the WebSocket protocol.
     BadVersion,
     /// The room has no page: it speaks WebSocket or server-sent events.
@@ -45,7 +49,7 @@ impl Refusal {
             Self::OriginForbidden(_) => StatusCode::FORBIDDEN,
             Self::ServerFull => StatusCode::SERVICE_UNAVAILABLE,
             Self::AddressFull => StatusCode::TOO_MANY_REQUESTS,
-            Self::BadHandshake(_) => StatusCode::BAD_REQUEST,
+            Self::BadHandshake(_) | Self::BadClient | Self::BadSince => StatusCode::BAD_REQUEST,
             Self::BadVersion | Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -60,6 +64,8 @@ impl Refusal {
             Self::ServerFull => "server_full",
             Self::AddressFull => "address_full",
             Self::BadHandshake(_) => "bad_handshake",
+            Self::BadClient => "bad_client",
+            Self::BadSince => "bad_since",
             Self::BadVersion => "bad_version",
             Self::UpgradeRequired => "upgrade_required",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -118,6 +124,12 @@ impl fmt::Display for Refusal {
             Self::ServerFull => f.write_str("the server has all the connections it may have"),
             Self::AddressFull => f.write_str("your address has all the connections it may have"),
             Self::BadHandshake(what) => write!(f, "this is no WebSocket handshake: {what}"),
+            Self::BadClient => f.write_str(
+                "\"client\" must stand once in the URL, with 16 to 64 characters of A-Z a-z 0-9 - _",
+            ),
+            Self::BadSince => {
+                write!(f, "\"since\" must stand once in the URL, a whole number up to {MAX_ID}")
+            }
             Self::BadVersion => f.write_str("only version 13 of the WebSocket protocol is spoken"),
             Self::UpgradeRequired => f.write_str(
                 "this room speaks WebSocket, or server-sent events with Accept: text/event-stream",

@@ -7,8 +7,8 @@ use super::{
     worker::{WorkerFactory, WorkerParts},
 };
 use crate::{
-    connections::Full,
-    room::{RoomId, RoomKind},
+    connections::{Full, Permit},
+    protocol::Dialect,
     session::{Plan, Worker},
 };
 use actix_service::ServiceFactory;
@@ -76,7 +76,13 @@ impl Edge {
         if gates::wants_websocket(headers) {
             gates::handshake(request.method(), request.version(), headers)?;
             self.require_socket(request)?;
-            let plan = self.admit(request, room, kind)?;
+            let dialect = gates::dialect(headers, kind.speech());
+            let client = match dialect {
+                Dialect::Classic => None,
+                Dialect::V1 => gates::client(path, request.query_string())?,
+            };
+            let permit = self.admit(request)?;
+            let plan = Plan { room, kind: kind.clone(), dialect, client, permit };
             return upgrade::accept(request, plan)
                 .ok_or(Refusal::BadHandshake("its headers contradict each other"));
         }
@@ -86,7 +92,9 @@ impl Edge {
                 gates::origin(&self.parts.config.origins.allow, headers)?;
                 return Ok(sse::head(headers.get(header::ORIGIN)));
             }
-            let plan = self.admit(request, room, kind)?;
+            let permit = self.admit(request)?;
+            let dialect = Dialect::Classic;
+            let plan = Plan { room, kind: kind.clone(), dialect, client: None, permit };
             return Ok(sse::respond(plan, &self.worker, headers.get(header::ORIGIN)));
         }
         let page = pages::of_kind(kind.name()).ok_or(Refusal::UpgradeRequired)?;
@@ -94,19 +102,13 @@ impl Edge {
     }
 
     /// The gates that every session passes: origin, then a place.
-    fn admit(
-        &self,
-        request: &HttpRequest,
-        room: RoomId,
-        kind: &Arc<dyn RoomKind>,
-    ) -> Result<Plan, Refusal> {
+    fn admit(&self, request: &HttpRequest) -> Result<Permit, Refusal> {
         gates::origin(&self.parts.config.origins.allow, request.headers())?;
         let address = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |at| at.ip());
-        let permit = self.parts.connections.admit(address).map_err(|full| match full {
+        self.parts.connections.admit(address).map_err(|full| match full {
             Full::Server => Refusal::ServerFull,
             Full::Address => Refusal::AddressFull,
-        })?;
-        Ok(Plan { room, kind: kind.clone(), permit })
+        })
     }
 
     /// Only the upgrade service has the socket that a session needs.

@@ -8,6 +8,7 @@ use crate::{
     fanout::{Attachment, Link},
     protocol::WireForm,
     session::{Plan, Presence, Worker},
+    state::Visitor,
 };
 use actix::{Actor, ActorContext, Addr, AsyncContext, fut::ActorFuture};
 use actix_web::{HttpResponse, HttpResponseBuilder, http::header};
@@ -96,7 +97,9 @@ impl Actor for EventStream {
         let session = self.attachment.outlet().address();
         log::debug!("session {}: joins room {} by event stream", session.id.0, self.plan.room.0);
         ctx.write(Bytes::from_static(PREAMBLE));
-        self.presence = Some(Presence::enter(&self.server, self.plan.room, session));
+        let Plan { room, dialect, client, .. } = self.plan;
+        let visitor = Visitor { session, dialect, client };
+        self.presence = Some(Presence::enter(&self.server, room, visitor));
         ctx.spawn(Drive);
     }
 }

@@ -6,7 +6,10 @@
 //! then a [`Session`] starts on the socket. Anything else is written here, and the connection ends.
 
 use super::listener;
-use crate::session::{Plan, Session, Worker};
+use crate::{
+    protocol::Dialect,
+    session::{Plan, Session, Worker},
+};
 use actix_codec::Framed;
 use actix_http::{
     ConnectionType, HttpMessage, Request, Response,
@@ -14,7 +17,11 @@ use actix_http::{
     h1,
 };
 use actix_service::{Service, ServiceFactory};
-use actix_web::{HttpRequest, HttpResponse, dev::ServiceResponse, http::StatusCode};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    dev::ServiceResponse,
+    http::{StatusCode, header},
+};
 use bytes::{Bytes, BytesMut};
 use std::{
     fmt,
@@ -49,7 +56,12 @@ pub struct HasSocket;
 /// Answers 101 with `plan` for the upgrade service to carry out. `None` if the request is no
 /// handshake after all: the gates let only handshakes pass.
 pub fn accept(request: &HttpRequest, plan: Plan) -> Option<HttpResponse> {
-    let mut response = actix_web_actors::ws::handshake(request).ok()?.finish();
+    let mut answer = actix_web_actors::ws::handshake(request).ok()?;
+    if plan.dialect == Dialect::V1 {
+        // Not by handshake_with_protocols, which looks at the first of several header lines only.
+        answer.insert_header((header::SEC_WEBSOCKET_PROTOCOL, Dialect::V1_NAME));
+    }
+    let mut response = answer.finish();
     response.extensions_mut().insert(plan);
     Some(response)
 }

@@ -5,14 +5,25 @@
 //! [`Writer`] drives one without blocking its owner: on the spot where that is quick, or on a thread
 //! of its own, where all that waits goes into one commit while the one before is being synced.
 
+mod disk;
 mod memory;
 mod writer;
 
+pub use disk::{DiskJournal, Durability, Storage};
 pub use memory::MemoryJournal;
 pub use writer::{Outcome, Writer};
 
 use bytes::Bytes;
-use std::{error::Error, fmt, io, path::PathBuf, sync::Arc};
+use std::{
+    collections::hash_map::RandomState, error::Error, fmt, hash::BuildHasher, io, path::PathBuf,
+    sync::Arc,
+};
+
+/// A name for a new history: 16 hexadecimal digits at random.
+pub fn random_epoch() -> String {
+    // The standard library seeds each RandomState from the system's randomness.
+    format!("{:016x}", RandomState::new().hash_one("epoch"))
+}
 
 /// A state of things that makes all records up to a position superfluous.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +62,8 @@ pub trait Journal: Send + fmt::Debug {
     /// It is as safe as it was.
     fn sync(&mut self) -> Result<(), JournalError>;
 
-    /// Hands every record after position `after` to `take`, in order.
+    /// Hands every record after position `after` to `take`, in order. Of those that the snapshot
+    /// covers, the first may be gone.
     ///
     /// # Errors
     /// What cannot be read, or the first error of `take`.
@@ -110,6 +122,8 @@ pub enum JournalError {
         /// What the system said.
         error: Arc<io::Error>,
     },
+    /// The thread that drives the journal has ended by a panic, which is a bug.
+    Stopped,
 }
 
 impl Error for JournalError {}
@@ -144,6 +158,10 @@ impl fmt::Display for JournalError {
             Self::Io { path, doing, error } => {
                 write!(f, "cannot {doing} the journal in {}: {error}", path.display())
             }
+            Self::Stopped => f.write_str("the journal's thread has ended: restart the server"),
         }
     }
 }
+
+#[cfg(test)]
+mod contract;

@@ -18,6 +18,8 @@ impl CloseCode {
     pub const INVALID_PAYLOAD: Self = Self(1007);
     /// A message over `limits.max_message`.
     pub const TOO_LARGE: Self = Self(1009);
+    /// A newer connection has the same client identity.
+    pub const TAKEN_OVER: Self = Self(4409);
 
     /// Whether the code may stand in a close frame: those of RFC 6455 and its registry that are
     /// meant for the wire, and the ranges for libraries (3000) and applications (4000).
@@ -40,7 +42,8 @@ pub struct Advice {
 }
 
 /// All advice there is. A code that is not in it means that the connection was lost: come back.
-pub const ADVICE: [Advice; 11] = [
+/// Of two rows for one code, the first counts.
+pub const ADVICE: [Advice; 12] = [
     advice(1000, 1000, false, "the server has closed the connection"),
     advice(1001, 1001, true, "the server is going away"),
     advice(1002, 1002, false, "the WebSocket protocol was broken"),
@@ -50,6 +53,7 @@ pub const ADVICE: [Advice; 11] = [
     advice(1009, 1009, false, "a message was too large"),
     advice(1012, 1012, true, "the server is restarting"),
     advice(1013, 1013, true, "the server is too busy"),
+    advice(4409, 4409, false, "another connection has taken this client's place"),
     advice(4400, 4499, false, "the server has refused this client"),
     advice(4500, 4599, true, "the server could not go on"),
 ];
@@ -81,6 +85,19 @@ mod tests {
             )
         });
         assert_eq!(rows, expected, "web/statesync.js and protocol/close.rs must agree");
+    }
+
+    #[test]
+    fn the_document_has_the_same_table() {
+        let document = include_str!("../../docs/protocol.md");
+        let start = document.find("| code | come back | meaning |").expect("there is a table");
+        let rows = document[start..].lines().skip(2).take_while(|line| line.starts_with('|'));
+        let expected = ADVICE.map(|Advice { first, last, comes_back, meaning }| {
+            let codes = if first == last { first.to_string() } else { format!("{first}–{last}") };
+            format!("| {codes} | {} | {meaning} |", if comes_back { "yes" } else { "no" })
+        });
+        let rows: Vec<&str> = rows.collect();
+        assert_eq!(rows, expected, "docs/protocol.md and protocol/close.rs must agree");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One event as ready bytes, made once for each wire form and shared by all sessions and threads.
 
 use super::{
-    Event, Message,
+    Dialect, Event, Message,
     frame::{self, Opcode},
 };
 use bytes::Bytes;
@@ -14,40 +14,48 @@ pub enum WireForm {
     WebSocket,
     /// The classic protocol as server-sent events (WHATWG HTML, section 9.2).
     EventStream,
+    /// `statesync.v1` in WebSocket frames.
+    V1,
 }
 
 impl WireForm {
     /// All forms, in the order of their numbers (`form as usize`).
-    pub const ALL: [Self; 2] = [Self::WebSocket, Self::EventStream];
+    pub const ALL: [Self; 3] = [Self::WebSocket, Self::EventStream, Self::V1];
+
+    /// The protocol that is written so.
+    pub fn dialect(self) -> Dialect {
+        match self {
+            Self::WebSocket | Self::EventStream => Dialect::Classic,
+            Self::V1 => Dialect::V1,
+        }
+    }
 }
 
 /// An event and its bytes in each form, made when first asked for.
 #[derive(Debug)]
 pub struct EncodedEvent {
-    message: Message,
+    event: Event,
     forms: [OnceLock<Bytes>; WireForm::ALL.len()],
 }
 
 impl EncodedEvent {
     /// Prepares `event`.
-    pub fn new(event: &Event) -> Self {
-        Self { message: event.to_classic(), forms: Default::default() }
-    }
-
-    /// The length of the event's text or bytes; about that of each form.
-    pub fn length(&self) -> usize {
-        self.message.as_bytes().len()
+    pub fn new(event: Event) -> Self {
+        Self { event, forms: Default::default() }
     }
 
     /// The bytes to write for a session that reads `form`. Cheap after the first time.
     pub fn bytes(&self, form: WireForm) -> &Bytes {
-        self.forms[form as usize].get_or_init(|| match (form, &self.message) {
-            (WireForm::WebSocket, Message::Text(text)) => {
-                frame::encode(Opcode::Text, text.as_bytes())
-            }
-            (WireForm::WebSocket, Message::Binary(bytes)) => frame::encode(Opcode::Binary, bytes),
-            (WireForm::EventStream, message) => event_stream(message.as_bytes()),
-        })
+        self.forms[form as usize].get_or_init(|| encode(&self.event, form))
+    }
+}
+
+/// The bytes of an event that one session alone is told.
+pub fn encode(event: &Event, form: WireForm) -> Bytes {
+    match (form, event.to_message(form.dialect())) {
+        (WireForm::EventStream, message) => event_stream(message.as_bytes()),
+        (_, Message::Text(text)) => frame::encode(Opcode::Text, text.as_bytes()),
+        (_, Message::Binary(bytes)) => frame::encode(Opcode::Binary, &bytes),
     }
 }
 

@@ -1,26 +1,32 @@
 //! What is said on the wire, as values and as bytes. Pure: no actor, clock, socket or randomness.
 //!
 //! * [`frame`]: RFC 6455, bytes ↔ messages.
-//! * [`json`]: text → a JSON object, strictly.
-//! * [`Event`]: what the server tells clients, and how each wire form writes it.
+//! * [`json`]: text → a JSON object, strictly. [`action`]: what all actions have in common.
+//! * [`ClientKey`]: who a client is.
+//! * [`Event`]: what the server tells clients. [`EncodedEvent`]: its bytes in each [`WireForm`].
 //! * [`close`]: how connections end.
 
+pub mod action;
 pub mod close;
 pub mod encoded;
+pub mod event;
 pub mod frame;
+pub mod identity;
 pub mod json;
 
+pub use action::{Input, MAX_IN_FLIGHT};
 pub use close::CloseCode;
 pub use encoded::{EncodedEvent, WireForm};
+pub use event::{Event, Refused, Welcome};
+pub use identity::ClientKey;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 use std::{error::Error, fmt};
 
 /// A message, either way: the payload of a text or a binary frame.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message {
     /// UTF-8 text.
     Text(ByteString),
@@ -38,43 +44,19 @@ impl Message {
     }
 }
 
-/// What the server tells clients. [`EncodedEvent`] turns it into bytes.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// The room's state is this now.
-    State(Value),
-    /// So many sessions are in the room.
-    Users {
-        /// The newcomer included.
-        count: usize,
-    },
-    /// What this client sent was refused; nothing changed.
-    Error(ActionError),
-    /// A message that a plain room sends as it stands.
-    Message(Message),
+/// The protocol that a client speaks; its version, so to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// No subprotocol: two actions and three events, with no other keys than the first version of
+    /// all had.
+    Classic,
+    /// The subprotocol `statesync.v1`: positions, acknowledgements, actions that count exactly once.
+    V1,
 }
 
-impl Event {
-    /// The event as clients of the classic protocol read it.
-    pub fn to_classic(&self) -> Message {
-        #[derive(Serialize)]
-        #[serde(tag = "type", rename_all = "snake_case")]
-        enum Classic<'a> {
-            State { value: &'a Value },
-            Users { count: usize },
-            Error { code: &'a str, message: &'a str },
-        }
-        let classic = match self {
-            Self::Message(message) => return message.clone(),
-            Self::State(value) => Classic::State { value },
-            Self::Users { count } => Classic::Users { count: *count },
-            Self::Error(error) => {
-                Classic::Error { code: error.code.as_str(), message: &error.message }
-            }
-        };
-        // Writing strings, numbers and JSON values to memory cannot fail.
-        Message::Text(serde_json::to_string(&classic).unwrap_or_default().into())
-    }
+impl Dialect {
+    /// What `Sec-WebSocket-Protocol` calls [`Dialect::V1`].
+    pub const V1_NAME: &str = "statesync.v1";
 }
 
 /// Stable names of what can be wrong with an action.
@@ -89,6 +71,15 @@ pub enum ErrorCode {
     BadField,
     /// The result would not fit the state. The state is unchanged.
     OutOfRange,
+    /// This action was refused before, and its sender asks again. Forget it.
+    Refused,
+    /// The number is further below the last decided one than the server remembers.
+    IdTooOld,
+    /// The client is not known, so an action of its that is not the first cannot be told from one
+    /// that was applied. Take a new identity.
+    Forgotten,
+    /// A number before this one is missing, and nothing may overtake. Send that one first.
+    IdGap,
     /// The journal could not keep the action, so nothing changed. Try again later.
     NotDurable,
 }
@@ -101,12 +92,21 @@ impl ErrorCode {
             Self::UnknownAction => "unknown_action",
             Self::BadField => "bad_field",
             Self::OutOfRange => "out_of_range",
+            Self::Refused => "refused",
+            Self::IdTooOld => "id_too_old",
+            Self::Forgotten => "forgotten",
+            Self::IdGap => "id_gap",
             Self::NotDurable => "not_durable",
         }
     }
+
+    /// Whether nothing was decided: the same action may be sent again.
+    pub fn may_be_sent_again(self) -> bool {
+        matches!(self, Self::IdGap | Self::NotDurable)
+    }
 }
 
-/// Why an action was not applied: the `error` event.
+/// Why an action is not applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActionError {
     /// For programs.

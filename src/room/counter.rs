@@ -1,7 +1,7 @@
 //! `counter`: one number that everyone raises and lowers.
 
 use super::{BadArgument, Effect, Room, RoomKind, SessionId, Speech, UnixMicros};
-use crate::protocol::{ActionError, ErrorCode, Event, Message, json};
+use crate::protocol::{ActionError, Dialect, ErrorCode, Input, Message};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -37,9 +37,9 @@ impl RoomKind for Counter {
         true
     }
 
-    fn decode(&self, message: Message) -> Result<Message, ActionError> {
-        let object = json::object(&message)?;
-        let by = match object.get("action") {
+    fn decode(&self, input: Input) -> Result<Message, ActionError> {
+        let (action, dialect) = input.into_action()?;
+        let sign = match action.get("action") {
             Some(Value::String(action)) if action == "plus" => 1,
             Some(Value::String(action)) if action == "minus" => -1,
             Some(Value::String(action)) => {
@@ -52,12 +52,30 @@ impl RoomKind for Counter {
             }
             None => return Err(ActionError::new(ErrorCode::BadField, "\"action\" is missing")),
         };
-        Ok(encode(&Change { by }))
+        let amount = match (dialect, action.get("by")) {
+            (Dialect::V1, Some(by)) => amount(by)?,
+            // The first clients of all could send what they liked beside the action.
+            _ => 1,
+        };
+        Ok(encode(&Change { by: sign * amount }))
     }
 
     fn open(&self) -> Box<dyn Room> {
         Box::new(Value64(0))
     }
+
+    fn restore(&self, saved: &[u8]) -> Option<Box<dyn Room>> {
+        let value = serde_json::from_slice(saved).ok()?;
+        Some(Box::new(Value64(value)))
+    }
+}
+
+/// The value of `by`: from 1, so that its negative fits as well.
+fn amount(by: &Value) -> Result<i64, ActionError> {
+    by.as_i64().filter(|by| *by >= 1).ok_or_else(|| {
+        let message = format!("\"by\" must be a whole number from 1 to {}", i64::MAX);
+        ActionError::new(ErrorCode::BadField, message)
+    })
 }
 
 fn encode(change: &Change) -> Message {
@@ -75,14 +93,18 @@ impl Value64 {
 }
 
 impl Room for Value64 {
-    fn greeting(&self) -> Option<Event> {
-        Some(Event::State(self.to_json()))
+    fn state(&self) -> Option<Value> {
+        Some(self.to_json())
+    }
+
+    fn save(&self) -> Vec<u8> {
+        self.to_json().to_string().into_bytes()
     }
 
     fn apply(
         &mut self,
         action: &Message,
-        _from: SessionId,
+        _from: Option<SessionId>,
         _at: UnixMicros,
     ) -> Result<Vec<Effect>, ActionError> {
         let change: Change = serde_json::from_slice(action.as_bytes())
@@ -98,12 +120,17 @@ impl Room for Value64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::json;
 
-    const FROM: SessionId = SessionId(1);
     const AT: UnixMicros = UnixMicros(0);
 
     fn text(text: &str) -> Message {
         Message::Text(text.to_owned().into())
+    }
+
+    /// What a session makes of a message.
+    fn decode(message: Message, dialect: Dialect) -> Result<Message, ActionError> {
+        Counter.decode(Input::Action(json::object(&message)?, dialect))
     }
 
     #[test]
@@ -114,11 +141,47 @@ mod tests {
             (Message::Binary(br#"{"action":"plus"}"#.as_slice().into()), 2),
             (text(r#" { "other" : [1, {"a": null}], "action" : "minus" } "#), 1),
             (text("{\"action\":\"\\u0070lus\"}"), 2),
+            (text(r#"{"action":"plus","by":5,"id":"any"}"#), 3),
         ];
         for (message, value) in cases {
-            let action = Counter.decode(message.clone()).expect("a good action");
-            let effects = room.apply(&action, FROM, AT).expect("in range");
+            let action = decode(message.clone(), Dialect::Classic).expect("a good action");
+            let effects = room.apply(&action, None, AT).expect("in range");
             assert_eq!(effects, [Effect::State(value.into())], "after {message:?}");
+        }
+    }
+
+    #[test]
+    fn in_v1_an_action_may_say_by_how_much() {
+        let max = i64::MAX;
+        let cases = [
+            (r#"{"action":"plus"}"#.to_owned(), Ok(1)),
+            (r#"{"action":"plus","by":5}"#.to_owned(), Ok(5)),
+            (r#"{"action":"minus","by":5}"#.to_owned(), Ok(-5)),
+            (format!("{{\"action\":\"minus\",\"by\":{max}}}"), Ok(-max)),
+            (format!("{{\"action\":\"plus\",\"by\":{}}}", max as u64 + 1), Err(())),
+            (r#"{"action":"plus","by":0}"#.to_owned(), Err(())),
+            (r#"{"action":"plus","by":-1}"#.to_owned(), Err(())),
+            (r#"{"action":"plus","by":1.5}"#.to_owned(), Err(())),
+            (r#"{"action":"plus","by":"5"}"#.to_owned(), Err(())),
+            (r#"{"action":"plus","by":null}"#.to_owned(), Err(())),
+        ];
+        for (message, by) in cases {
+            match (decode(text(&message), Dialect::V1), by) {
+                (Ok(action), Ok(by)) => assert_eq!(action, encode(&Change { by }), "{message}"),
+                (Err(error), Err(())) => assert_eq!(error.code, ErrorCode::BadField, "{message}"),
+                (found, _) => panic!("{message}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_saved_counter_goes_on_where_it_was() {
+        for value in [0, -1, i64::MAX, i64::MIN] {
+            let restored = Counter.restore(&Value64(value).save()).expect("a saved state");
+            assert_eq!(restored.state(), Some(value.into()));
+        }
+        for saved in ["", "x", "1.5", "9223372036854775808", "1 2"] {
+            assert!(Counter.restore(saved.as_bytes()).is_none(), "{saved:?} is no state");
         }
     }
 
@@ -149,8 +212,7 @@ mod tests {
         ];
         for (bytes, code, part) in cases {
             let shown = String::from_utf8_lossy(bytes);
-            let error = Counter
-                .decode(Message::Binary(bytes.to_vec().into()))
+            let error = decode(Message::Binary(bytes.to_vec().into()), Dialect::Classic)
                 .expect_err(&format!("{shown} must be refused"));
             assert_eq!(error.code, *code, "for {shown}: {error}");
             assert!(error.message.contains(part), "for {shown}: {error}");
@@ -160,7 +222,7 @@ mod tests {
     #[test]
     fn a_long_unknown_action_is_not_sent_back_whole() {
         let action = format!("{{\"action\":\"{}\"}}", "x".repeat(60_000));
-        let error = Counter.decode(text(&action)).expect_err("unknown");
+        let error = decode(text(&action), Dialect::Classic).expect_err("unknown");
         assert!(error.message.len() < 200, "{} bytes", error.message.len());
     }
 
@@ -168,7 +230,7 @@ mod tests {
     fn overflow_is_refused_and_changes_nothing() {
         for (start, by) in [(i64::MAX, 1), (i64::MIN, -1)] {
             let mut room = Value64(start);
-            let error = room.apply(&encode(&Change { by }), FROM, AT).expect_err("overflow");
+            let error = room.apply(&encode(&Change { by }), None, AT).expect_err("overflow");
             assert_eq!(error.code, ErrorCode::OutOfRange);
             assert_eq!(room.0, start, "the state is as it was");
         }

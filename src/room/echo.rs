@@ -1,7 +1,7 @@
 //! `echo`: a message comes back to its sender, as it was or in a template. Plain text; keeps nothing.
 
 use super::{BadArgument, Effect, Room, RoomKind, SessionId, Speech, Template, UnixMicros};
-use crate::protocol::{ActionError, Event, Message};
+use crate::protocol::{ActionError, Event, Input, Message};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use std::{collections::HashMap, num::NonZeroU32};
@@ -51,8 +51,8 @@ impl RoomKind for Echo {
         false
     }
 
-    fn decode(&self, message: Message) -> Result<Message, ActionError> {
-        Ok(message)
+    fn decode(&self, input: Input) -> Result<Message, ActionError> {
+        input.into_plain()
     }
 
     fn open(&self) -> Box<dyn Room> {
@@ -79,18 +79,18 @@ impl EchoRoom {
 }
 
 impl Room for EchoRoom {
-    fn greeting(&self) -> Option<Event> {
+    fn state(&self) -> Option<Value> {
         None
     }
 
     fn apply(
         &mut self,
         action: &Message,
-        from: SessionId,
+        from: Option<SessionId>,
         at: UnixMicros,
     ) -> Result<Vec<Effect>, ActionError> {
         let mut effects = vec![Effect::Reply(Event::Message(self.answer(action, at)))];
-        if let Some(limit) = self.kind.close_after {
+        if let (Some(limit), Some(from)) = (self.kind.close_after, from) {
             let answers = self.answers.entry(from).or_default();
             *answers += 1;
             if *answers == limit.get() {
@@ -129,7 +129,7 @@ mod tests {
             [("{message}", "你好"), ("Hello {message}!", "Hello 你好!"), ("x", "x")]
         {
             let mut room = open(serde_json::json!({ "template": template }));
-            let effects = room.apply(&text("你好"), SessionId(1), AT).expect("never refused");
+            let effects = room.apply(&text("你好"), Some(SessionId(1)), AT).expect("never refused");
             assert_eq!(effects, [Effect::Reply(Event::Message(text(answer)))]);
         }
     }
@@ -138,21 +138,22 @@ mod tests {
     fn bytes_come_back_as_they_are() {
         let mut room = open(serde_json::json!({ "template": "Hello {message}!" }));
         let bytes = Message::Binary(vec![0, 255].into());
-        let effects = room.apply(&bytes, SessionId(1), AT).expect("never refused");
+        let effects = room.apply(&bytes, Some(SessionId(1)), AT).expect("never refused");
         assert_eq!(effects, [Effect::Reply(Event::Message(bytes))]);
     }
 
     #[test]
     fn the_connection_is_closed_after_as_many_answers_as_asked() {
         let mut room = open(serde_json::json!({ "close_after": 2 }));
-        let mut effects =
-            |session| room.apply(&text("a"), SessionId(session), AT).expect("never refused").len();
+        let mut effects = |session| {
+            room.apply(&text("a"), Some(SessionId(session)), AT).expect("never refused").len()
+        };
         assert_eq!(effects(1), 1, "the first answer");
         assert_eq!(effects(2), 1, "another session counts for itself");
         assert_eq!(effects(1), 2, "the second answer, and the close");
         assert_eq!(effects(1), 0, "nothing after the close");
         room.left(SessionId(1));
-        let again = room.apply(&text("a"), SessionId(1), AT).expect("never refused");
+        let again = room.apply(&text("a"), Some(SessionId(1)), AT).expect("never refused");
         assert_eq!(again.len(), 1, "who left is forgotten");
     }
 

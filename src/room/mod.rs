@@ -12,7 +12,8 @@ pub use counter::Counter;
 pub use echo::Echo;
 pub use template::Template;
 
-use crate::protocol::{ActionError, Event, Message};
+use crate::protocol::{ActionError, Event, Input, Message};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{fmt::Debug, sync::Arc};
 
@@ -25,7 +26,7 @@ pub struct RoomId(pub u32);
 pub struct SessionId(pub u64);
 
 /// A point in time: microseconds since 1970-01-01T00:00:00Z.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct UnixMicros(pub i64);
 
 /// How a room talks.
@@ -49,30 +50,43 @@ pub trait RoomKind: Send + Sync + Debug {
     fn is_durable(&self) -> bool;
 
     /// Checks what a client sent and makes it an action: the form in which the journal keeps it and
-    /// [`Room::apply`] reads it. Runs on the connection's thread.
+    /// [`Room::apply`] reads it. Runs on the connection's thread. A room that speaks in events is
+    /// given [`Input::Action`], another [`Input::Plain`].
     ///
     /// # Errors
     /// What is wrong, for the client that sent it.
-    fn decode(&self, message: Message) -> Result<Message, ActionError>;
+    fn decode(&self, input: Input) -> Result<Message, ActionError>;
 
     /// A new room in its first state.
     fn open(&self) -> Box<dyn Room>;
+
+    /// A room in the state that [`Room::save`] wrote, in this or an earlier version of the kind.
+    /// `None` if that is no such state. Durable kinds must have it.
+    fn restore(&self, _saved: &[u8]) -> Option<Box<dyn Room>> {
+        None
+    }
 }
 
 /// One room's state.
 pub trait Room: Send {
-    /// What a newcomer is told, after `users`.
-    fn greeting(&self) -> Option<Event>;
+    /// The state as clients see it, for a newcomer; `None` if there is none to see.
+    fn state(&self) -> Option<Value>;
 
-    /// Carries out an action that [`RoomKind::decode`] made, sent by `from` and put in order at
-    /// `at`.
+    /// The state as bytes, for [`RoomKind::restore`]. Durable kinds must have it.
+    fn save(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Carries out an action that [`RoomKind::decode`] made and that was put in order at `at`.
+    /// `from` is who sent it, or `None` when the journal is read again: the state that a durable
+    /// room keeps must not depend on it.
     ///
     /// # Errors
     /// Why the action is refused; then the state is as it was.
     fn apply(
         &mut self,
         action: &Message,
-        from: SessionId,
+        from: Option<SessionId>,
         at: UnixMicros,
     ) -> Result<Vec<Effect>, ActionError>;
 

@@ -24,12 +24,16 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// Starts the embedded defaults, changed by `toml`, on a port of the system's choice.
+    /// Starts the embedded defaults, changed by `toml`, on a port of the system's choice. Without a
+    /// `[journal]` of its own, the test has one in memory.
     pub fn start(toml: &str) -> Self {
-        let toml = match toml.contains("[server]") {
+        let mut toml = match toml.contains("[server]") {
             true => toml.replace("[server]", "[server]\nbind = \"127.0.0.1:0\""),
             false => format!("[server]\nbind = \"127.0.0.1:0\"\n{toml}"),
         };
+        if !toml.contains("[journal]") {
+            toml = format!("[journal]\nkind = \"memory\"\n{toml}");
+        }
         let config = Config::parse("the test's configuration", &toml, []).expect("good TOML");
         let server = Server::bind(config).expect("a free port");
         let address = server.addresses()[0];

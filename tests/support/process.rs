@@ -10,7 +10,8 @@ use std::{
 };
 
 /// The `statesync` binary with these arguments. Nothing of the test's own environment reaches it
-/// that would change what it does, and it listens on a port of the system's choice.
+/// that would change what it does, it listens on a port of the system's choice, and it keeps its
+/// journal in memory.
 pub fn statesync(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_statesync"));
     for (name, _) in std::env::vars_os() {
@@ -20,6 +21,7 @@ pub fn statesync(arguments: &[&str]) -> Command {
     }
     command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
     command.env("STATESYNC__SERVER__BIND", "127.0.0.1:0").args(arguments);
+    command.env("STATESYNC__JOURNAL__KIND", "memory");
     command
 }
 
@@ -53,6 +55,9 @@ impl Process {
         config.write_all(toml.as_bytes()).expect("room on the disk");
         let path = config.path().to_str().expect("a plain path");
         let mut command = statesync(&["serve", "--config", path]);
+        if toml.contains("[journal]") {
+            command.env_remove("STATESYNC__JOURNAL__KIND");
+        }
         command.envs(environment.iter().copied());
         let mut process = Self::spawn(command);
         process._config = Some(config);
