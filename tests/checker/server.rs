@@ -1,7 +1,10 @@
 //! The real server, which is killed and started again on the same journal.
 
-use super::support::process::{Process, statesync};
-use std::{net::SocketAddr, time::Duration};
+use super::{
+    history::now,
+    support::process::{Process, statesync},
+};
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 use tempfile::TempDir;
 
 /// Short heartbeats, so that half-open connections are found while the test still runs; small
@@ -21,12 +24,17 @@ path = "{path}"
 sync = "always"
 
 [log]
-level = "warn"
+level = "info"
 "#;
+
+/// How many lives' logs a report shows.
+const LIVES: usize = 8;
 
 pub struct Victim {
     directory: TempDir,
     process: Option<Process>,
+    /// What was logged in the last lives, and how each ended.
+    lives: VecDeque<String>,
 }
 
 impl Victim {
@@ -36,12 +44,15 @@ impl Victim {
         let journal = directory.path().join("journal");
         let config = CONFIG.replace("{path}", journal.to_str().expect("a plain path"));
         std::fs::write(directory.path().join("config.toml"), config).expect("room on the disk");
-        Self { directory, process: None }
+        Self { directory, process: None, lives: VecDeque::new() }
     }
 
     fn spawn(&self) -> Process {
         let config = self.directory.path().join("config.toml");
-        Process::spawn(statesync(&["serve", "--config", config.to_str().expect("a plain path")]))
+        let mut command = statesync(&["serve", "--config", config.to_str().expect("a plain path")]);
+        // Other tests keep their journals in memory.
+        command.env_remove("STATESYNC__JOURNAL__KIND");
+        Process::spawn(command)
     }
 
     /// Starts it and waits until it is ready.
@@ -56,12 +67,13 @@ impl Victim {
     pub fn start_and_kill(&mut self, after: Duration) {
         let process = self.spawn();
         std::thread::sleep(after);
-        end(process);
+        self.end(process, "SIGKILL during the start");
     }
 
     /// SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) {
-        end(self.process.take().expect("a server that runs"));
+        let process = self.process.take().expect("a server that runs");
+        self.end(process, "SIGKILL");
     }
 
     /// SIGTERM, and waits until it is gone.
@@ -69,19 +81,24 @@ impl Victim {
         let mut process = self.process.take().expect("a server that runs");
         process.signal("TERM");
         process.wait();
-        end(process);
+        self.end(process, "SIGTERM");
     }
 
-    /// What the running server has logged.
+    fn end(&mut self, process: Process, how: &str) {
+        let log = process.stderr.clone();
+        // Killed when dropped.
+        drop(process);
+        let log = log.text();
+        assert!(!log.contains("panicked"), "the server panicked:\n{log}");
+        self.lives.push_back(format!("{log}\n{how} at @{}\n", now()));
+        if self.lives.len() > LIVES {
+            self.lives.pop_front();
+        }
+    }
+
+    /// What the last servers have logged.
     pub fn log(&self) -> String {
-        self.process.as_ref().map(|process| process.stderr.text()).unwrap_or_default()
+        let running = self.process.as_ref().map(|process| process.stderr.text());
+        self.lives.iter().cloned().chain(running).collect::<Vec<_>>().join("\n")
     }
-}
-
-fn end(process: Process) {
-    let log = process.stderr.clone();
-    // Killed when dropped.
-    drop(process);
-    let log = log.text();
-    assert!(!log.contains("panicked"), "the server panicked:\n{log}");
 }
