@@ -567,8 +567,10 @@ impl State {
         Delivery::Direct { session, event }
     }
 
-    /// Tells the sender that its action could not be kept.
-    pub fn refuse_not_durable(sender: &Sender, message: String) -> Delivery {
+    /// Tells the sender that its action could not be kept. Why, is the operator's business: the
+    /// journal logs it.
+    pub fn refuse_not_durable(sender: &Sender) -> Delivery {
+        let message = "the server cannot keep actions now, and this one changed nothing";
         let error = ActionError::new(ErrorCode::NotDurable, message);
         let event = Event::Error(Refused::new(error, sender.id));
         Delivery::Direct { session: sender.session, event }

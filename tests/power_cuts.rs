@@ -1,18 +1,19 @@
-//! The power is cut at random moments, below the storage engine. Whatever a disk may do with what
-//! was not synced, the journal opens again, holds every record that it acknowledged, in order and
-//! once, and goes on.
+//! The power is cut at random moments, below the storage engine, and single writes and syncs fail.
+//! Whatever a disk may do with what was not synced, the journal opens again, holds every record that
+//! it acknowledged, in order and once, and goes on.
 //!
 //! `POWER_CUTS=20000 SEED=7 cargo test --release --test power_cuts` cuts more often, and elsewhere.
 
 use bytes::Bytes;
 use redb::StorageBackend;
-use statesync::journal::{DiskJournal, Durability, Journal, Snapshot, Storage};
+use statesync::journal::{DiskJournal, Durability, Journal, JournalError, Snapshot, Storage};
 use std::{
     collections::BTreeMap,
     env, io,
     path::Path,
     str::FromStr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 /// What a disk writes whole or not at all, in bytes.
@@ -53,6 +54,8 @@ struct Disk {
     chance: Chance,
     /// So many more writes, syncs and changes of length, then the power is cut.
     steps_left: u64,
+    /// One step in so many fails; 0 is none.
+    fault_in: u64,
 }
 
 impl Disk {
@@ -64,15 +67,19 @@ impl Disk {
             lengths: Vec::new(),
             chance,
             steps_left: 0,
+            fault_in: 0,
         }
     }
 
-    /// Fails from the moment on at which the power is cut.
+    /// Fails now and then, and from the moment on at which the power is cut.
     fn step(&mut self) -> io::Result<()> {
         self.steps_left = self.steps_left.saturating_sub(1);
-        match self.steps_left {
-            0 => Err(io::Error::other("the power is cut")),
-            _ => Ok(()),
+        if self.is_cut() {
+            return Err(io::Error::other("the power is cut"));
+        }
+        match self.fault_in > 0 && self.chance.below(self.fault_in) == 0 {
+            true => Err(io::Error::other("a fault")),
+            false => Ok(()),
         }
     }
 
@@ -81,8 +88,8 @@ impl Disk {
     }
 
     fn write(&mut self, offset: usize, data: &[u8]) -> io::Result<()> {
-        // The write at which the power is cut is under way: some of it may be on disk.
-        let alive = self.step();
+        // Of a write that fails, or at which the power is cut, some may be on disk.
+        let done = self.step();
         let end = offset + data.len();
         if end > self.cached.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -95,23 +102,51 @@ impl Disk {
             bytes[..end - start].copy_from_slice(&self.cached[start..end]);
             self.unsynced.entry(sector).or_default().push(bytes);
         }
-        alive
+        done
     }
 
     fn set_len(&mut self, len: usize) -> io::Result<()> {
-        let alive = self.step();
+        let done = self.step();
         self.cached.resize(len, 0);
         self.lengths.push(len);
-        alive
+        done
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        // The sync at which the power is cut has not brought all to the disk.
-        self.step()?;
-        self.synced.clone_from(&self.cached);
-        self.unsynced.clear();
+        let done = self.step();
+        if self.is_cut() {
+            return done;
+        }
+        // A sync that fails is, for Linux, the end of the matter: what did not reach the disk will
+        // not be written again, but is still read as if it had.
+        let lost_of_256 = if done.is_ok() { 0 } else { [256, 128, 8, 0][self.pick(4)] };
+        self.synced.resize(self.cached.len(), 0);
+        for sector in std::mem::take(&mut self.unsynced).into_keys() {
+            let range = sector * SECTOR..self.cached.len().min((sector + 1) * SECTOR);
+            if !range.is_empty() && self.chance.below(256) >= lost_of_256 {
+                self.synced[range.clone()].copy_from_slice(&self.cached[range]);
+            }
+        }
         self.lengths.clear();
-        Ok(())
+        done
+    }
+
+    /// Forgets what is cached and not waiting to be written.
+    fn forget_cached(&mut self) {
+        let Self { synced, cached, unsynced, .. } = self;
+        let len = cached.len();
+        cached.clone_from(synced);
+        cached.resize(len, 0);
+        for (sector, versions) in unsynced {
+            let range = *sector * SECTOR..len.min((*sector + 1) * SECTOR);
+            if let (Some(newest), false) = (versions.last(), range.is_empty()) {
+                cached[range.clone()].copy_from_slice(&newest[..range.len()]);
+            }
+        }
+    }
+
+    fn pick(&mut self, end: u64) -> usize {
+        self.chance.below(end) as usize
     }
 
     /// Comes back after the cut with one of the many things that may be on the disk now: of each
@@ -150,6 +185,7 @@ impl Plug {
 
 impl Storage for Plug {
     fn open(&mut self) -> io::Result<Box<dyn StorageBackend>> {
+        self.disk(Disk::forget_cached);
         match self.disk(|disk| disk.is_cut()) {
             true => Err(io::Error::other("the power is cut")),
             false => Ok(Box::new(self.clone())),
@@ -199,9 +235,10 @@ struct History {
     /// Acknowledged and synced.
     safe: usize,
     snapshot: Option<Snapshot>,
-    /// What was handed over last and not acknowledged.
-    in_flight: Vec<Bytes>,
-    snapshot_in_flight: Option<Snapshot>,
+    /// Batches that were refused since the last that was not. At most one may be there after a cut.
+    refused: Vec<Vec<Bytes>>,
+    /// Snapshots that were refused since the last that was not. Any may be there.
+    refused_snapshots: Vec<Snapshot>,
 }
 
 impl History {
@@ -210,56 +247,84 @@ impl History {
         let snapshot = journal.snapshot().expect("the snapshot is readable");
         assert!(
             snapshot == self.snapshot
-                || (snapshot.is_some() && snapshot == self.snapshot_in_flight),
-            "the snapshot is neither the last acknowledged nor the one in flight"
+                || snapshot.iter().any(|found| self.refused_snapshots.contains(found)),
+            "the snapshot is neither the last acknowledged nor one in flight"
         );
         self.snapshot = snapshot;
-        self.snapshot_in_flight = None;
-
-        let last = journal.position() as usize;
-        let offered = self.records.len() + self.in_flight.len();
-        assert!(last >= self.safe, "{} records were safe, {last} are there", self.safe);
-        if last > self.records.len() {
-            assert_eq!(last, offered, "the batch in flight is there in part");
-        }
-        self.records.append(&mut self.in_flight);
-        self.records.truncate(last);
-        self.safe = last;
-
-        let covered = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.position);
-        let mut next = covered + 1;
-        let read = journal.read(covered, &mut |position, record| {
-            assert_eq!(position, next, "a record is missing or there twice");
-            assert!(self.records[position as usize - 1] == record, "record {position} is another");
-            next += 1;
-            Ok(())
-        });
-        read.expect("all records are readable");
-        assert_eq!(next as usize, last.max(covered as usize) + 1, "the last records are missing");
+        self.refused_snapshots.clear();
+        self.check_records(journal);
 
         let epoch = self.epoch.get_or_insert_with(|| journal.epoch().to_owned());
-        assert!(epoch == journal.epoch() || last == 0, "the history has another name");
+        assert!(epoch == journal.epoch() || self.records.is_empty(), "it has another name");
         *epoch = journal.epoch().to_owned();
     }
 
+    fn check_records(&mut self, journal: &dyn Journal) {
+        let covered = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.position);
+        let mut found = Vec::new();
+        let read = journal.read(covered, &mut |position, record| {
+            assert_eq!(position, covered + found.len() as u64 + 1, "a record is missing or twice");
+            found.push(Bytes::copy_from_slice(record));
+            Ok(())
+        });
+        read.expect("all records are readable");
+        let last = covered as usize + found.len();
+        assert_eq!(journal.position() as usize, last, "the last records are missing");
+        assert!(last >= self.safe, "{} records were safe, {last} are there", self.safe);
+
+        let acknowledged = &self.records[covered as usize..];
+        let known = found.len().min(acknowledged.len());
+        assert!(found[..known] == acknowledged[..known], "a record is another than was appended");
+        let rest = found.split_off(known);
+        assert!(rest.is_empty() || self.refused.contains(&rest), "a batch is there in part");
+        self.records.truncate(last);
+        self.records.extend(rest);
+        self.refused.clear();
+        self.safe = last;
+    }
+
     /// Lives with the journal until the power is cut.
-    fn go_on(&mut self, journal: &mut dyn Journal, durability: Durability, chance: &mut Chance) {
-        loop {
+    fn go_on(
+        &mut self,
+        journal: &mut dyn Journal,
+        durability: Durability,
+        chance: &mut Chance,
+        is_cut: impl Fn() -> bool,
+    ) {
+        while !is_cut() {
             let (done, syncs) = match chance.below(16) {
                 0 => (self.save_snapshot(journal, chance), true),
-                1 => (journal.sync().is_ok(), true),
+                1 => (self.sync(journal), true),
                 _ => (self.append(journal, chance), durability == Durability::Always),
             };
-            if !done {
-                return;
-            }
-            if syncs {
-                self.safe = self.records.len();
+            match done {
+                Ok(()) if syncs => self.safe = self.records.len(),
+                Ok(()) | Err(JournalError::Io { .. }) => {}
+                Err(error) => panic!("it gave up: {error}"),
             }
         }
     }
 
-    fn append(&mut self, journal: &mut dyn Journal, chance: &mut Chance) -> bool {
+    fn sync(&mut self, journal: &mut dyn Journal) -> Result<(), JournalError> {
+        journal.sync()?;
+        // It is well, so whatever was refused is gone.
+        if !std::mem::take(&mut self.refused).is_empty() {
+            let covered = journal.snapshot()?.map_or(0, |snapshot| snapshot.position);
+            let mut last = covered;
+            journal.read(covered, &mut |position, _| {
+                last = position;
+                Ok(())
+            })?;
+            assert_eq!(last as usize, self.records.len(), "what was refused is there");
+        }
+        Ok(())
+    }
+
+    fn append(
+        &mut self,
+        journal: &mut dyn Journal,
+        chance: &mut Chance,
+    ) -> Result<(), JournalError> {
         let len = |chance: &mut Chance| match chance.below(40) {
             0 => 20_000,
             _ => chance.below(200) as usize,
@@ -271,55 +336,66 @@ impl History {
             Ok(last) => {
                 self.records.extend(batch);
                 assert_eq!(last as usize, self.records.len(), "a wrong position was answered");
-                true
+                self.refused.clear();
+                Ok(())
             }
-            Err(_) => {
-                self.in_flight = batch;
-                false
+            Err(error) => {
+                self.refused.push(batch);
+                Err(error)
             }
         }
     }
 
-    fn save_snapshot(&mut self, journal: &mut dyn Journal, chance: &mut Chance) -> bool {
-        let before = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.position);
+    fn save_snapshot(
+        &mut self,
+        journal: &mut dyn Journal,
+        chance: &mut Chance,
+    ) -> Result<(), JournalError> {
+        let others = self.refused_snapshots.iter().chain(&self.snapshot);
+        let before = others.map(|snapshot| snapshot.position).max().unwrap_or(0);
         let position = before + chance.below(journal.position() - before + 1);
         let bytes = Bytes::from(vec![position as u8; chance.below(3_000) as usize]);
         let snapshot = Snapshot { position, bytes };
         match journal.save_snapshot(&snapshot) {
-            Ok(()) => self.snapshot = Some(snapshot),
-            Err(_) => {
-                self.snapshot_in_flight = Some(snapshot);
-                return false;
+            Ok(()) => {
+                self.snapshot = Some(snapshot);
+                self.refused_snapshots.clear();
+                Ok(())
+            }
+            Err(error) => {
+                self.refused_snapshots.push(snapshot);
+                Err(error)
             }
         }
-        true
     }
 }
 
 /// One history with its cuts; `seed` says all that happens in it.
 fn live_through(seed: u64, durability: Durability, cuts: u64) {
+    let storage = Path::new("disk");
     let mut chance = Chance(seed);
     let plug = Plug(Arc::new(Mutex::new(Disk::new(Chance(chance.next())))));
     let mut history = History::default();
-    let mut cut = 0;
-    while cut < cuts {
+    let is_cut = || plug.disk(|disk| disk.is_cut());
+    for _ in 0..cuts {
         // Some cuts come while the journal is being opened, or repaired.
         let most = [12, 60, 600][chance.below(3) as usize];
         let steps = 1 + chance.below(most);
-        plug.disk(|disk| disk.steps_left = steps);
-        let opened =
-            DiskJournal::with_storage(Path::new("disk"), Box::new(plug.clone()), durability);
-        match opened {
-            Ok(mut journal) if !plug.disk(|disk| disk.is_cut()) => {
+        let fault_in = [0, 0, 100, 20][chance.below(4) as usize];
+        plug.disk(|disk| (disk.steps_left, disk.fault_in) = (steps, fault_in));
+        match DiskJournal::with_storage(storage, Box::new(plug.clone()), durability) {
+            Ok(journal) if !is_cut() => {
+                let mut journal = journal.retry_every(Duration::ZERO);
                 history.check(&journal);
-                history.go_on(&mut journal, durability, &mut chance);
+                history.go_on(&mut journal, durability, &mut chance, is_cut);
             }
-            Ok(_) => {}
-            Err(error) if plug.disk(|disk| disk.is_cut()) => drop(error),
-            Err(error) => panic!("it does not open: {error}"),
+            Err(error) if !is_cut() && !matches!(error, JournalError::Io { .. }) => {
+                panic!("it does not open: {error}");
+            }
+            // The power was cut meanwhile, or a fault struck.
+            _ => {}
         }
         plug.disk(Disk::restart);
-        cut += 1;
     }
 }
 

@@ -34,9 +34,23 @@ pub trait Observer {
     }
 }
 
+/// What the clients of a load speak.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speech {
+    /// The classic protocol.
+    Classic,
+    /// `statesync.v1`, without an identity.
+    V1,
+    /// `statesync.v1`, each with an identity and numbered actions.
+    Numbered,
+}
+
 /// A client on a non-blocking socket.
 pub struct Client {
     number: usize,
+    speech: Speech,
+    /// How many actions it has sent.
+    sent: u64,
     stream: TcpStream,
     phase: Phase,
     /// The beginning of a frame whose end has not come yet.
@@ -60,11 +74,18 @@ enum Phase {
 
 impl Client {
     /// Begins to connect. `number` tells the client from others, and is its token in the poll.
-    pub fn connect(number: usize, server: &Address, registry: &Registry) -> Result<Client> {
+    pub fn connect(
+        number: usize,
+        server: &Address,
+        speech: Speech,
+        registry: &Registry,
+    ) -> Result<Client> {
         let mut stream = start_connecting(number, server.socket).context("cannot connect")?;
         registry.register(&mut stream, Token(number), Interest::READABLE | Interest::WRITABLE)?;
         Ok(Client {
             number,
+            speech,
+            sent: 0,
             stream,
             phase: Phase::Connecting,
             carry: Vec::new(),
@@ -113,9 +134,18 @@ impl Client {
         };
         self.stream.set_nodelay(true)?;
         let Address { authority, path, .. } = server;
+        let query = match self.speech {
+            Speech::Classic | Speech::V1 => String::new(),
+            Speech::Numbered => format!("?client=client-of-the-load-{:06}", self.number),
+        };
+        let subprotocol = match self.speech {
+            Speech::Classic => "",
+            Speech::V1 | Speech::Numbered => "Sec-WebSocket-Protocol: statesync.v1\r\n",
+        };
         let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUpgrade: websocket\r\n\
-             Connection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            "GET {path}{query} HTTP/1.1\r\nHost: {authority}\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\
+             {subprotocol}\r\n"
         );
         self.write(request.as_bytes())?;
         self.phase = Phase::Handshake;
@@ -217,6 +247,16 @@ impl Client {
             }
             Event::Other => Ok(()),
         }
+    }
+
+    /// Sends its next action.
+    pub fn plus(&mut self) -> Result<()> {
+        self.sent += 1;
+        let action = match self.speech {
+            Speech::Classic | Speech::V1 => r#"{"action":"plus"}"#.to_owned(),
+            Speech::Numbered => format!(r#"{{"action":"plus","id":{}}}"#, self.sent),
+        };
+        self.write(&frame::masked(frame::TEXT, action.as_bytes()))
     }
 
     /// Writes a frame, whole: a client has so little to say that its socket always has room.

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use mio::{Events, Poll};
 
 use crate::address::Address;
-use crate::client::{Client, Observer};
+use crate::client::{Client, Observer, Speech};
 
 /// So many handshakes are under way at a time: fewer than any server's backlog, or the kernel would
 /// drop some and what is measured would be its timer for trying again.
@@ -23,6 +23,7 @@ const JOIN_DEADLINE: Duration = Duration::from_secs(120);
 /// Clients of one server.
 pub struct Crowd {
     server: Address,
+    speech: Speech,
     poll: Poll,
     ready: Events,
     buffer: Vec<u8>,
@@ -44,9 +45,10 @@ pub struct Pace {
 
 impl Crowd {
     /// A crowd that nobody has joined yet.
-    pub fn new(server: &Address) -> Result<Crowd> {
+    pub fn new(server: &Address, speech: Speech) -> Result<Crowd> {
         Ok(Crowd {
             server: server.clone(),
+            speech,
             poll: Poll::new()?,
             ready: Events::with_capacity(EVENTS_PER_TURN),
             buffer: vec![0; BUFFER_BYTES],
@@ -90,7 +92,12 @@ impl Crowd {
     fn connect_more(&mut self, clients: usize) -> Result<()> {
         while self.clients.len() < clients && self.shaking_hands < HANDSHAKES {
             let number = self.clients.len();
-            self.clients.push(Client::connect(number, &self.server, self.poll.registry())?);
+            self.clients.push(Client::connect(
+                number,
+                &self.server,
+                self.speech,
+                self.poll.registry(),
+            )?);
             self.shaking_hands += 1;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What the server says, in the classic protocol.
+//! What the server says, in both protocols.
 
 use std::borrow::Cow;
 
@@ -17,6 +17,8 @@ pub enum Event {
 }
 
 const STATE: &[u8] = br#"{"type":"state","value":"#;
+const STATE_V1: &[u8] = br#"{"type":"state","seq":"#;
+const VALUE: &[u8] = br#","value":"#;
 const USERS: &[u8] = br#"{"type":"users","count":"#;
 
 impl Event {
@@ -26,6 +28,9 @@ impl Event {
     /// JSON is understood too, but its reading may become what is measured.
     pub fn parse(text: &[u8]) -> Result<Event> {
         if let Some(value) = text.strip_prefix(STATE).and_then(integer_and_brace) {
+            return Ok(Event::State(value));
+        }
+        if let Some(value) = text.strip_prefix(STATE_V1).and_then(value_behind_position) {
             return Ok(Event::State(value));
         }
         if let Some(count) = text.strip_prefix(USERS).and_then(integer_and_brace) {
@@ -54,6 +59,12 @@ struct AnyEvent<'a> {
     kind: Cow<'a, str>,
     value: Option<i64>,
     count: Option<u64>,
+}
+
+/// The value in `17,"value":123}`.
+fn value_behind_position(text: &[u8]) -> Option<i64> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    text[digits..].strip_prefix(VALUE).and_then(integer_and_brace)
 }
 
 /// The number in `123}` or `-123}`, if that is all there is and it has at most 18 digits.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use crate::address::Address;
-use crate::client::{Client, Observer};
+use crate::client::{Client, Observer, Speech};
 use crate::crowd::{Crowd, Pace};
 use crate::traffic::{Tally, Traffic};
 use crate::usage::{self, CpuMeter, CpuTimes};
@@ -19,6 +19,8 @@ pub struct Target {
     pub pid: Option<u32>,
     /// How many others use it.
     pub others: u64,
+    /// What the clients speak.
+    pub speech: Speech,
 }
 
 /// What `one` and `sixteen` came to.
@@ -90,7 +92,7 @@ pub fn traffic(
         (1..=clients).contains(&senders),
         "{senders} senders among {clients} clients do not go"
     );
-    let mut crowd = Crowd::new(&target.address)?;
+    let mut crowd = Crowd::new(&target.address, target.speech)?;
     crowd.join(clients, Some(clients as u64 + target.others))?;
     let value = common_value(&crowd)?;
     let mut traffic = Traffic::new(clients, value);
@@ -190,7 +192,7 @@ fn check_end(crowd: &Crowd, traffic: &Traffic) -> Result<()> {
 pub fn idle(target: &Target, connections: usize, seconds: Duration) -> Result<IdleResult> {
     let pid =
         target.pid.context("the memory of a server that runs elsewhere cannot be measured")?;
-    let mut crowd = Crowd::new(&target.address)?;
+    let mut crowd = Crowd::new(&target.address, target.speech)?;
     // The first connection pays for what all share: pages of code, tables, buffers.
     crowd.join(1, Some(1))?;
     let before = usage::resident_bytes(pid)?;
@@ -221,7 +223,7 @@ impl Observer for Nothing {
 
 /// `clients` join at once.
 pub fn join(target: &Target, clients: usize) -> Result<JoinResult> {
-    let mut crowd = Crowd::new(&target.address)?;
+    let mut crowd = Crowd::new(&target.address, target.speech)?;
     let meter = CpuMeter::start(target.pid)?;
     let took = crowd.join(clients, Some(clients as u64 + target.others))?;
     let cpu = meter.read()?.server;
@@ -237,7 +239,7 @@ pub fn join(target: &Target, clients: usize) -> Result<JoinResult> {
 
 /// How many use a running server, before any load does.
 pub fn count_others(address: &Address) -> Result<u64> {
-    let mut crowd = Crowd::new(address)?;
+    let mut crowd = Crowd::new(address, Speech::Classic)?;
     crowd.join(1, None)?;
     let users = crowd.clients()[0].users.unwrap_or(1);
     Ok(users.saturating_sub(1))

@@ -1,9 +1,12 @@
 //! How fast statesync is, measured against the least that a server can do on this machine.
 //!
-//! `cargo bench --bench load` runs four loads in turn, several times over, and prints medians:
+//! `cargo bench --bench load` runs these loads in turn, several times over, and prints medians:
 //!
 //! * `one`: many clients, one of which sends its next action when it sees its last one's value;
 //! * `sixteen`: the same with several senders;
+//! * `alone`: one client, the sender: how soon an action comes back;
+//! * `journal`: the same as `sixteen` with more senders, and the journal in memory and on disk;
+//! * `numbered`: the same on disk, with actions that count exactly once and without;
 //! * `idle`: connections on which nothing is said, and what they cost;
 //! * `join`: many clients who join at once.
 //!
@@ -37,6 +40,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::child::Child;
+use crate::client::Speech;
 use crate::loads::Target;
 use crate::options::{Load, Options};
 use crate::report::{Report, Run, RunResult, Server};
@@ -83,13 +87,15 @@ fn measure(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What is measured under a load: statesync, and before it the ceiling where that says something.
+/// What is measured under a load; where it is two, the second is compared with the first.
 fn servers(options: &Options, load: Load) -> Vec<Server> {
     match load {
-        Load::One | Load::Sixteen if options.url.is_none() => {
-            vec![Server::Ceiling, Server::Statesync]
-        }
-        _ => vec![Server::Statesync],
+        Load::Numbered => vec![Server::V1, Server::Numbered],
+        // A server that runs already has the journal that it has.
+        _ if options.url.is_some() => vec![Server::Disk],
+        Load::One | Load::Sixteen => vec![Server::Ceiling, Server::Memory],
+        Load::Alone | Load::Journal => vec![Server::Memory, Server::Disk],
+        Load::Idle | Load::Join => vec![Server::Disk],
     }
 }
 
@@ -101,14 +107,21 @@ fn run(
     size: usize,
     others: Option<u64>,
 ) -> Result<RunResult> {
+    let speech = match server {
+        Server::V1 => Speech::V1,
+        Server::Numbered => Speech::Numbered,
+        _ => Speech::Classic,
+    };
     if let Some(address) = &options.url {
-        let target = Target { address: address.clone(), pid: None, others: others.unwrap_or(0) };
+        let (address, others) = (address.clone(), others.unwrap_or(0));
+        let target = Target { address, pid: None, others, speech };
         return load_target(options, &target, load, size);
     }
     let child = Child::start(command(options, server, load)?)?;
-    let target = Target { address: child.address().clone(), pid: Some(child.pid()), others: 0 };
+    let address = child.address().clone();
+    let target = Target { address, pid: Some(child.pid()), others: 0, speech };
     let result = load_target(options, &target, load, size).map_err(|error| child.explain(error))?;
-    if server == Server::Statesync {
+    if server != Server::Ceiling {
         child.stop()?;
     }
     Ok(result)
@@ -126,6 +139,8 @@ fn command(options: &Options, server: Server, load: Load) -> Result<Command> {
         .with_context(|| format!("no server at {}", options.bin.display()))?;
     let mut command = Command::new(binary);
     command.env("STATESYNC__SERVER__BIND", "127.0.0.1:0").env("STATESYNC__SERVER__WORKERS", "1");
+    let journal = if server == Server::Memory { "memory" } else { "disk" };
+    command.env("STATESYNC__JOURNAL__KIND", journal);
     command.envs(options.env.iter().map(|(name, value)| (name, value)));
     Ok(command)
 }
@@ -133,9 +148,10 @@ fn command(options: &Options, server: Server, load: Load) -> Result<Command> {
 fn load_target(options: &Options, target: &Target, load: Load, size: usize) -> Result<RunResult> {
     let Options { clients, warm_up, seconds, idle_seconds, .. } = *options;
     Ok(match load {
-        Load::One | Load::Sixteen => {
+        Load::One | Load::Sixteen | Load::Journal | Load::Numbered => {
             RunResult::Traffic(loads::traffic(target, clients, size, warm_up, seconds)?)
         }
+        Load::Alone => RunResult::Traffic(loads::traffic(target, 1, size, warm_up, seconds)?),
         Load::Idle => RunResult::Idle(loads::idle(target, size, idle_seconds)?),
         Load::Join => RunResult::Join(loads::join(target, size)?),
     })

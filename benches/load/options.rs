@@ -17,7 +17,7 @@ use crate::ceiling;
 #[derive(Debug, Parser)]
 #[command(name = "load", bin_name = "cargo bench --bench load --")]
 pub struct Options {
-    /// Connected clients under the loads `one` and `sixteen`
+    /// Connected clients under all loads in which somebody sends, but `alone`
     #[arg(
         long,
         value_name = "COUNT",
@@ -28,7 +28,15 @@ pub struct Options {
     /// Clients that send, under the load `sixteen`
     #[arg(long, value_name = "COUNT", default_value_t = 16)]
     pub senders: usize,
-    /// How long `one` and `sixteen` are measured
+    /// Clients that send, under the loads `journal` and `numbered`
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 64,
+        default_value_if("quick", "true", "16")
+    )]
+    pub many_senders: usize,
+    /// How long each load in which somebody sends is measured
     #[arg(
         long,
         value_name = "SECONDS",
@@ -37,7 +45,7 @@ pub struct Options {
         default_value_if("quick", "true", "0.2")
     )]
     pub seconds: Duration,
-    /// How long `one` and `sixteen` go on before they are measured
+    /// How long it goes on before it is measured
     #[arg(
         long,
         value_name = "SECONDS",
@@ -81,7 +89,7 @@ pub struct Options {
         value_name = "LOADS",
         value_delimiter = ',',
         value_enum,
-        default_values_t = [Load::One, Load::Sixteen, Load::Idle, Load::Join]
+        default_values_t = Load::ALL
     )]
     pub only: Vec<Load>,
     /// The statesync binary
@@ -116,10 +124,29 @@ pub enum Load {
     One,
     /// Several clients that do so.
     Sixteen,
+    /// One client alone, which does so: how soon an action comes back.
+    Alone,
+    /// Many clients that do so, with the journal in memory and on disk.
+    Journal,
+    /// The same with actions that count exactly once, and without.
+    Numbered,
     /// Connections on which nothing is said.
     Idle,
     /// Many clients who join at once.
     Join,
+}
+
+impl Load {
+    /// All there are.
+    pub const ALL: [Load; 7] = [
+        Load::One,
+        Load::Sixteen,
+        Load::Alone,
+        Load::Journal,
+        Load::Numbered,
+        Load::Idle,
+        Load::Join,
+    ];
 }
 
 impl fmt::Display for Load {
@@ -143,8 +170,9 @@ impl Options {
     /// The loads of a round, each with its size: senders, connections, or clients that join.
     pub fn steps(&self) -> Vec<(Load, usize)> {
         let sizes = |load: &Load| match load {
-            Load::One => vec![1],
+            Load::One | Load::Alone => vec![1],
             Load::Sixteen => vec![self.senders],
+            Load::Journal | Load::Numbered => vec![self.many_senders],
             // It is all about what the server's process uses, which is known of our own only.
             Load::Idle if self.url.is_some() => Vec::new(),
             Load::Idle => self.idle_clients.clone(),
@@ -159,8 +187,8 @@ impl Options {
     /// The most connections that any of the loads makes.
     pub fn most_connections(&self) -> usize {
         let connections = |(load, size): &(Load, usize)| match load {
-            Load::One | Load::Sixteen => self.clients,
-            Load::Idle | Load::Join => *size,
+            Load::One | Load::Sixteen | Load::Journal | Load::Numbered => self.clients,
+            Load::Alone | Load::Idle | Load::Join => *size,
         };
         self.steps().iter().map(connections).max().unwrap_or(0)
     }

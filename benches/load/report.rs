@@ -36,15 +36,24 @@ pub struct Run {
 pub enum Server {
     /// The bare epoll loop.
     Ceiling,
-    /// The server.
-    Statesync,
+    /// The server, with its journal in memory.
+    Memory,
+    /// The server, with its journal on disk, synced: the default.
+    Disk,
+    /// The same, with clients that speak `statesync.v1`.
+    V1,
+    /// The same, with clients that number their actions, so that each counts exactly once.
+    Numbered,
 }
 
 impl fmt::Display for Server {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Server::Ceiling => "ceiling",
-            Server::Statesync => "statesync",
+            Server::Memory => "memory",
+            Server::Disk => "disk",
+            Server::V1 => "unnumbered",
+            Server::Numbered => "numbered",
         })
     }
 }
@@ -53,7 +62,7 @@ impl fmt::Display for Server {
 #[derive(Serialize)]
 #[serde(untagged)]
 pub enum RunResult {
-    /// Under the loads `one` and `sixteen`.
+    /// Under the loads in which somebody sends.
     Traffic(TrafficResult),
     /// Under the load `idle`.
     Idle(IdleResult),
@@ -62,7 +71,7 @@ pub enum RunResult {
 }
 
 impl RunResult {
-    /// The result under `one` or `sixteen`.
+    /// The result, if somebody sends.
     pub fn as_traffic(&self) -> Option<&TrafficResult> {
         if let RunResult::Traffic(result) = self { Some(result) } else { None }
     }

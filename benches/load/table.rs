@@ -1,4 +1,4 @@
-//! Results as Markdown tables: medians, and ratios to the ceiling.
+//! Results as Markdown tables: medians, and ratios.
 
 use std::fmt::Write;
 
@@ -66,16 +66,26 @@ pub fn to_markdown(report: &Report) -> String {
 
 fn traffic_table(report: &Report) -> String {
     let mut rows = Vec::new();
-    for load in [Load::One, Load::Sixteen] {
+    for load in Load::ALL {
+        let of_load = report.runs.iter().filter(|run| run.load == load);
+        let traffic = of_load.filter_map(|run| Some((run.server, run.result.as_traffic()?)));
+        let traffic: Vec<(Server, &TrafficResult)> = traffic.collect();
+        let mut servers: Vec<Server> = Vec::new();
+        for (server, _) in &traffic {
+            if !servers.contains(server) {
+                servers.push(*server);
+            }
+        }
         let results = |server: Server| -> Vec<&TrafficResult> {
-            let runs = report.runs.iter().filter(|run| run.load == load && run.server == server);
-            runs.filter_map(|run| run.result.as_traffic()).collect()
+            traffic.iter().filter(|(of, _)| *of == server).map(|(_, result)| *result).collect()
         };
-        let (ceiling, statesync) = (results(Server::Ceiling), results(Server::Statesync));
-        rows.extend(median_row(&format!("{load}, ceiling"), TRAFFIC, &ceiling));
-        rows.extend(median_row(&format!("{load}, statesync"), TRAFFIC, &statesync));
-        let name = format!("{load}, statesync ÷ ceiling");
-        rows.extend(ratio_row(&name, TRAFFIC, &statesync, &ceiling));
+        for server in &servers {
+            rows.extend(median_row(&format!("{load}, {server}"), TRAFFIC, &results(*server)));
+        }
+        if let [first, second] = servers[..] {
+            let name = format!("{load}, {second} ÷ {first}");
+            rows.extend(ratio_row(&name, TRAFFIC, &results(second), &results(first)));
+        }
     }
     table("Load", TRAFFIC, &rows)
 }

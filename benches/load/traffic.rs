@@ -1,6 +1,6 @@
 //! Senders that each keep one action under way, and what becomes of it.
 //!
-//! The classic protocol does not say whose action made a value. So actions are matched with values
+//! No state says whose action made a value. So actions are matched with values
 //! by their order: the `n`th action that was sent answers for the `n`th value. With one sender that
 //! is exact. With several, two actions that are under way at the same time may be taken for each
 //! other, which leaves every count and the mean of the latencies as they are.
@@ -11,12 +11,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::client::{Client, Observer};
-use crate::frame;
 
 /// Actions under way, and the tally of those that were.
 pub struct Traffic {
     clients: usize,
-    action: Vec<u8>,
     sending: bool,
     /// The value once all actions that were sent are applied.
     target: i64,
@@ -49,7 +47,6 @@ impl Traffic {
     pub fn new(clients: usize, value: i64) -> Traffic {
         Traffic {
             clients,
-            action: frame::masked(frame::TEXT, br#"{"action":"plus"}"#),
             sending: true,
             target: value,
             flights: VecDeque::new(),
@@ -62,7 +59,7 @@ impl Traffic {
         self.target += 1;
         self.flights.push_back(Flight { sent: Instant::now(), seen_by: 0 });
         client.awaited = Some(self.target);
-        client.write(&self.action)
+        client.plus()
     }
 
     /// From now on nobody sends another action.

@@ -144,6 +144,21 @@ fn a_snapshot_takes_the_place_of_the_one_before() {
 }
 
 #[test]
+fn a_snapshot_of_less_changes_nothing() {
+    for place in Place::all() {
+        let mut journal = place.open();
+        journal.append(&records(&["a", "b", "c"])).expect("kept");
+        let newer = Snapshot { position: 2, bytes: Bytes::from_static(b"newer") };
+        journal.save_snapshot(&newer).expect("saved");
+        journal.append(&records(&["d"])).expect("kept");
+        let older = Snapshot { position: 1, bytes: Bytes::from_static(b"older") };
+        journal.save_snapshot(&older).expect("nothing to do");
+        assert_eq!(journal.snapshot().expect("readable"), Some(newer), "{journal:?}");
+        assert_eq!(read(&*journal, 2), numbered(3, &["c", "d"]), "{journal:?}");
+    }
+}
+
+#[test]
 fn a_journal_that_is_kept_is_the_same_when_it_is_opened_again() {
     for place in Place::all() {
         let mut journal = place.open();

@@ -6,7 +6,9 @@
 //! away bit by bit, with later appends.
 //!
 //! After an I/O error the engine refuses all further work, and whether the commit that met it got
-//! in is unknown. So the file is opened anew, and made to hold just what was acknowledged.
+//! in is unknown. So the file is opened anew, and made to hold just what was acknowledged. Only if
+//! the process ends before that could be done, a batch that was refused may be there at the next
+//! start.
 
 mod content;
 mod draft;
@@ -45,7 +47,8 @@ pub enum Durability {
     /// power cut loses any. Each append waits for one fdatasync.
     Always,
     /// [`Journal::sync`] puts records on disk. The end of the process or a power cut loses at most
-    /// what was appended after the last one, newest first.
+    /// what was appended after the last one, newest first. Until then it is kept in memory as well,
+    /// to be written again after a fault.
     Interval,
     /// Records are given to the system, which writes them when it likes. The end of the process
     /// loses none. A power cut may lose any, and may damage the journal.
@@ -246,7 +249,7 @@ impl DiskJournal {
             (Some(_), None) => log::info!("the journal in {} works again", self.path.display()),
             (Some(known), Some(error))
                 if std::mem::discriminant(known) == std::mem::discriminant(error) => {}
-            (_, Some(error)) => log::error!("nothing is accepted for durable rooms: {error}"),
+            (_, Some(error)) => log::error!("actions are refused: {error}"),
         }
         self.failing = error.cloned();
     }
@@ -376,6 +379,9 @@ impl Journal for DiskJournal {
     }
 
     fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), JournalError> {
+        if snapshot.position < self.covered {
+            return Ok(());
+        }
         self.transact("save a snapshot in", redb::Durability::Immediate, |writing| {
             content::save_snapshot(writing, snapshot)
         })?;
@@ -385,3 +391,6 @@ impl Journal for DiskJournal {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

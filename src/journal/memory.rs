@@ -49,6 +49,9 @@ impl Journal for MemoryJournal {
     }
 
     fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), JournalError> {
+        if self.snapshot.as_ref().is_some_and(|before| before.position > snapshot.position) {
+            return Ok(());
+        }
         let covered = snapshot.position.saturating_sub(self.first_after) as usize;
         self.records.drain(..covered.min(self.records.len()));
         self.first_after = self.first_after.max(snapshot.position);

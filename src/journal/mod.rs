@@ -76,10 +76,10 @@ pub trait Journal: Send + fmt::Debug {
     fn snapshot(&self) -> Result<Option<Snapshot>, JournalError>;
 
     /// Saves a snapshot in place of the one before. Records up to its position may go, at once or
-    /// bit by bit.
+    /// bit by bit. A snapshot of less than the one before covers is not saved.
     ///
     /// # Errors
-    /// All is as it was.
+    /// No record has gone. The snapshot is the one before, or this one after all.
     fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), JournalError>;
 }
 

@@ -112,3 +112,6 @@ fn close(journal: &mut dyn Journal) {
         log::error!("{error}");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,23 +51,17 @@ pub fn encode_batch(first: u64, records: &[Bytes]) -> Vec<u8> {
     seal(first, value)
 }
 
-/// How many records a batch says it has, unchecked.
-pub fn batch_count(value: &[u8]) -> Option<u64> {
-    let count = value.get(4..BATCH_HEAD)?;
-    Some(u64::from(u32::from_le_bytes(count.try_into().ok()?)))
-}
-
 /// The records of a batch; `None` if it is not what was written.
 pub fn decode_batch(first: u64, value: &[u8]) -> Option<Vec<&[u8]>> {
-    let (_, mut rest) = open(first, value)?.split_at_checked(4)?;
-    let count = batch_count(value)?;
+    let (count, mut rest) = open(first, value)?.split_first_chunk::<4>()?;
+    let count = u32::from_le_bytes(*count) as usize;
     let mut records = Vec::new();
     while let Some((len, tail)) = rest.split_first_chunk::<4>() {
         let (record, tail) = tail.split_at_checked(u32::from_le_bytes(*len) as usize)?;
         records.push(record);
         rest = tail;
     }
-    (rest.is_empty() && records.len() as u64 == count && count > 0).then_some(records)
+    (rest.is_empty() && records.len() == count && count > 0).then_some(records)
 }
 
 /// A snapshot of all up to `position`.
@@ -104,7 +98,6 @@ mod tests {
         let records = [Bytes::from_static(b"one"), Bytes::new(), Bytes::from(vec![7; 70_000])];
         let value = encode_batch(5, &records);
         assert_eq!(value.len(), batch_len(&records));
-        assert_eq!(batch_count(&value), Some(3));
         assert_eq!(decode_batch(5, &value), Some(records.iter().map(|r| &r[..]).collect()));
         assert_eq!(decode_batch(6, &value), None, "a batch in another's place is no batch");
     }
