@@ -61,7 +61,7 @@ fn fill(directory: &Path, actions: u64) -> Result<()> {
     for batch in 0..actions / BATCH {
         let records = (batch * BATCH..(batch + 1) * BATCH).map(|n| action(&clients, n)).collect();
         keep(&mut state, &mut journal, records)?;
-        if (batch + 1) * BATCH % SNAPSHOT_EVERY == 0 {
+        if ((batch + 1) * BATCH).is_multiple_of(SNAPSHOT_EVERY) {
             let (position, bytes) = (state.position(), state.save().into());
             journal.save_snapshot(&Snapshot { position, bytes })?;
         }

@@ -141,7 +141,19 @@ impl RawClient {
         Self::connect(address).shake_hands(path)
     }
 
-    /// The same on a connected socket.
+    /// Does the opening handshake for `statesync.v1`; `path` may have a query.
+    pub fn open_v1(address: SocketAddr, path: &str) -> Self {
+        let subprotocol = "\r\nSec-WebSocket-Protocol: statesync.v1\r\n\r\n";
+        let request = HANDSHAKE.replace("\r\n\r\n", subprotocol).replace("{path}", path);
+        let mut client = Self::connect(address);
+        client.send_bytes(request.as_bytes());
+        let head = client.read_head();
+        assert!(head.starts_with("HTTP/1.1 101 "), "the upgrade was refused:\n{head}");
+        assert!(head.to_ascii_lowercase().contains("protocol: statesync.v1"), "{head}");
+        client
+    }
+
+    /// Does the opening handshake of the classic protocol on a connected socket.
     pub fn shake_hands(mut self, path: &str) -> Self {
         self.send_bytes(HANDSHAKE.replace("{path}", path).as_bytes());
         let head = self.read_head();
