@@ -111,25 +111,17 @@ pub struct Client {
     decided: BTreeMap<u64, Action>,
 }
 
-/// What a client leaves behind.
-pub struct Report {
-    /// One for each identity that it had. The last is the one that it has.
-    pub histories: Vec<History>,
-    pub identity: String,
-    /// How many connections it opened.
-    pub connections: usize,
-}
-
 impl Client {
     pub fn new(name: &str, address: SocketAddr, seed: u64, weather: &Arc<Weather>) -> Self {
         let mut actions = Rng::with_seed(seed);
         let moods = actions.fork();
+        let storage = Storage::new(&mut actions);
         Self {
-            history: History::new(format!("{name}, identity 1")),
+            history: History::of_owner(format!("{name}, identity 1"), &storage.identity),
             name: name.to_owned(),
             address,
             weather: weather.clone(),
-            storage: Storage::new(&mut actions),
+            storage,
             actions,
             moods,
             identities: 1,
@@ -141,8 +133,9 @@ impl Client {
         }
     }
 
-    /// Acts until the storm is over, and then until all is decided or the time is up.
-    pub fn run(mut self) -> Report {
+    /// Acts until the storm is over, and then until all is decided or the time is up. Leaves behind
+    /// a history for each identity that it had.
+    pub fn run(mut self) -> Vec<History> {
         while self.weather.phase() == Phase::Storm {
             self.turn(Phase::Storm);
         }
@@ -150,22 +143,18 @@ impl Client {
     }
 
     /// Does one thing, without any trouble of its own making, and no more.
-    pub fn run_once(mut self, action: Action) -> Report {
+    pub fn run_once(mut self, action: Action) -> Vec<History> {
         self.storage.keep(action);
         self.settle()
     }
 
-    fn settle(mut self) -> Report {
+    fn settle(mut self) -> Vec<History> {
         let start = Instant::now();
         while !self.storage.undecided.is_empty() && start.elapsed() < DEADLINE {
             self.turn(Phase::Calm);
         }
         self.histories.push(self.history);
-        Report {
-            histories: self.histories,
-            identity: self.storage.identity,
-            connections: self.connections,
-        }
+        self.histories
     }
 
     fn turn(&mut self, phase: Phase) {
@@ -349,7 +338,8 @@ impl Client {
         }
         self.identities += 1;
         let who = format!("{}, identity {}", self.name, self.identities);
-        let history = std::mem::replace(&mut self.history, History::new(who));
+        let history =
+            std::mem::replace(&mut self.history, History::of_owner(who, &self.storage.identity));
         self.histories.push(history);
         self.decided.clear();
         self.tabs.clear();
@@ -358,7 +348,7 @@ impl Client {
 
     /// The client's user acts, now and then.
     fn act(&mut self) {
-        if self.storage.undecided.len() >= MOST_UNDECIDED || self.moods.u8(0..8) > 0 {
+        if self.storage.undecided.len() >= MOST_UNDECIDED || self.moods.u8(0..4) > 0 {
             return;
         }
         let count = if self.moods.u8(0..20) == 0 { 40 } else { self.moods.usize(1..=6) };
@@ -412,12 +402,12 @@ impl Client {
     /// What clients, their users and their browsers do at bad moments.
     fn mischief(&mut self) {
         match self.moods.u16(0..1500) {
-            0..4 => self.reload(),
-            4..8 => self.open_a_second(),
-            8..48 => self.repeat(),
-            48..58 => self.overtake(),
-            58..78 => self.go_on_where_the_place_is_taken(),
-            78..80 if self.storage.undecided.is_empty() && self.storage.was_used() => {
+            0..12 => self.reload(),
+            12..30 => self.open_a_second(),
+            30..70 => self.repeat(),
+            70..80 => self.overtake(),
+            80..110 => self.go_on_where_the_place_is_taken(),
+            110..118 if self.storage.undecided.is_empty() && self.storage.was_used() => {
                 self.take_new_identity(true);
             }
             _ => {}

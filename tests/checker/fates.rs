@@ -31,7 +31,9 @@ pub struct Fate {
     answered_as_new: bool,
     /// It was decided; how, was not said.
     is_settled: bool,
-    given_up: bool,
+    /// Its client told its user that what became of it is unknown. Without a verdict it was not
+    /// applied: in the end each identity is looked at once more.
+    pub given_up: bool,
 }
 
 impl Fate {
@@ -289,9 +291,6 @@ impl Follower<'_> {
             }
             (Some(Verdict::Refused), Some(_)) => {
                 Err(format!("action {id} is {action:?}, and was refused for good"))
-            }
-            (Some(_), _) if fate.given_up => {
-                Err(format!("action {id} was given up, and yet decided"))
             }
             (None, _) if !fate.given_up => {
                 let how = if fate.is_settled { "how, was never said" } else { "it never was" };

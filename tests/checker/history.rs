@@ -165,12 +165,23 @@ pub struct Record {
 #[derive(Debug, Clone)]
 pub struct History {
     pub who: String,
+    /// What it says of itself when it connects, if it does.
+    pub identity: Option<String>,
     pub records: Vec<Record>,
 }
 
 impl History {
     pub fn new(who: impl Into<String>) -> Self {
-        Self { who: who.into(), records: Vec::new() }
+        Self { who: who.into(), identity: None, records: Vec::new() }
+    }
+
+    pub fn of_owner(who: impl Into<String>, identity: &str) -> Self {
+        Self { identity: Some(identity.to_owned()), ..Self::new(who) }
+    }
+
+    /// The number of its next connection.
+    pub fn next_connection(&self) -> usize {
+        self.records.iter().map(|record| record.connection + 1).max().unwrap_or_default()
     }
 
     pub fn add(&mut self, connection: usize, what: What) {

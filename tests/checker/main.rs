@@ -30,7 +30,7 @@ mod rules;
 mod server;
 mod weather;
 
-use client::{Client, Report};
+use client::Client;
 use fastrand::Rng;
 use history::{Action, History};
 use proxy::Proxy;
@@ -73,21 +73,15 @@ struct Run {
     weather: Arc<Weather>,
     proxy: Proxy,
     server: Victim,
-    founder: Report,
+    founder: Vec<History>,
     start: Instant,
 }
 
 /// The threads of all clients.
 struct Crowd {
     weather: Arc<Weather>,
-    clients: Vec<JoinHandle<Report>>,
+    clients: Vec<JoinHandle<Vec<History>>>,
     readers: Vec<JoinHandle<History>>,
-}
-
-/// What they leave behind.
-struct Left {
-    clients: Vec<Report>,
-    readers: Vec<History>,
 }
 
 impl Run {
@@ -188,16 +182,13 @@ impl Run {
     }
 
     /// All look once more, before one more kill and after it. Then the records are judged.
-    fn judge(mut self, left: Left) {
-        let Left { mut clients, mut readers } = left;
-        let mut finals = self.last_looks(&mut clients, &mut readers);
+    fn judge(mut self, mut histories: Vec<History>) {
+        histories.append(&mut self.founder);
+        let mut finals = self.last_looks(&mut histories);
         self.proxy.point_to(None);
         self.server.kill();
         self.proxy.point_to(Some(self.server.start()));
-        finals.extend(self.last_looks(&mut clients, &mut readers));
-        let clients = clients.into_iter().chain([self.founder]);
-        let mut histories: Vec<History> = clients.flat_map(|client| client.histories).collect();
-        histories.extend(readers);
+        finals.extend(self.last_looks(&mut histories));
         let missing = self.weather.missing();
         println!("{}", self.weather.summary());
         match rules::check(&histories, &finals) {
@@ -210,24 +201,16 @@ impl Run {
     }
 
     /// What each identity and each kind of reader now sees.
-    fn last_looks(
-        &mut self,
-        clients: &mut [Report],
-        readers: &mut Vec<History>,
-    ) -> Vec<(String, i64)> {
+    fn last_looks(&self, histories: &mut Vec<History>) -> Vec<(String, i64)> {
         let address = self.proxy.address;
         let mut finals = Vec::new();
-        for client in clients.iter_mut().chain([&mut self.founder]) {
-            let history = client.histories.last_mut().expect("each has an identity");
-            let target = format!("/?client={}", client.identity);
-            let value = look(history, client.connections, address, &target, true);
-            client.connections += 1;
-            finals.push((history.who.clone(), value));
+        for history in histories.iter_mut().filter(|history| history.identity.is_some()) {
+            finals.push((history.who.clone(), look(history, address, true)));
         }
         for (who, is_v1) in [("the last reader", true), ("the last classic reader", false)] {
             let mut history = History::new(who);
-            finals.push((who.to_owned(), look(&mut history, 0, address, "/", is_v1)));
-            readers.push(history);
+            finals.push((who.to_owned(), look(&mut history, address, is_v1)));
+            histories.push(history);
         }
         let read = |(who, value): (String, Option<i64>)| match value {
             Some(value) => (who, value),
@@ -242,12 +225,11 @@ impl Run {
 
 impl Crowd {
     /// Ends the storm and waits until all is decided.
-    fn settle(self) -> Left {
+    fn settle(self) -> Vec<History> {
         self.weather.change(Phase::Calm);
         let ended = "a client's thread panicked; what it said stands above";
-        let clients = self.clients.into_iter().map(|thread| thread.join().expect(ended));
-        let clients = clients.collect();
+        let clients = self.clients.into_iter().flat_map(|thread| thread.join().expect(ended));
         let readers = self.readers.into_iter().map(|thread| thread.join().expect(ended));
-        Left { clients, readers: readers.collect() }
+        clients.chain(readers).collect()
     }
 }

@@ -133,10 +133,17 @@ fn what_follows_the_protocol_passes() {
     passes(vec![overtaking], 10);
 }
 
+/// Its user was told that it is unknown. The last look at the identity says what became of it.
 #[test]
-fn an_action_that_was_given_up_does_not_count() {
-    let story = Story::of("Ann").welcome(1, 0, None).plus(1, 1, 5).welcome(2, 0, None);
-    passes(vec![story.add(2, What::GivenUp { id: 1 }).state(2, 0, 0)], 0);
+fn an_action_that_was_given_up_counts_if_it_was_applied() {
+    let given_up = || {
+        let story = Story::of("Ann").welcome(1, 0, None).plus(1, 1, 5).welcome(2, 0, None);
+        story.add(2, What::GivenUp { id: 1 }).state(2, 0, 0)
+    };
+    passes(vec![given_up().welcome(3, 0, None)], 0);
+    passes(vec![given_up().welcome(3, 1, Some(1)).state(3, 1, 5)], 5);
+    breaks("the final sum", vec![given_up().welcome(3, 1, Some(1))], 0);
+    breaks("each state is the sum", vec![given_up().welcome(3, 1, None).state(3, 1, 5)], 5);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::{
     client::note_refusal,
     connection::{Connection, Heard},
     history::{History, What},
+    support::DEADLINE,
     weather::{Count, Phase, Weather},
 };
 use fastrand::Rng;
@@ -76,15 +77,11 @@ impl Reader {
 }
 
 /// Connects once more and reads the first state.
-pub fn look(
-    history: &mut History,
-    connection: usize,
-    address: SocketAddr,
-    target: &str,
-    is_v1: bool,
-) -> Option<i64> {
+pub fn look(history: &mut History, address: SocketAddr, is_v1: bool) -> Option<i64> {
+    let connection = history.next_connection();
+    let target = history.identity.as_ref().map_or("/".into(), |it| format!("/?client={it}"));
     history.add(connection, What::Connecting);
-    let mut socket = match Connection::open(address, target, is_v1) {
+    let mut socket = match Connection::open(address, &target, is_v1) {
         Ok(socket) => socket,
         Err(why) => {
             note_refusal(history, connection, why);
@@ -92,7 +89,7 @@ pub fn look(
         }
     };
     let start = Instant::now();
-    while start.elapsed() < super::support::DEADLINE {
+    while start.elapsed() < DEADLINE {
         let Heard::Text(text) = socket.read() else { continue };
         let Some(what) = What::from_message(&text) else { continue };
         history.add(connection, what.clone());
