@@ -21,6 +21,7 @@ mod support;
 mod client;
 mod connection;
 mod fates;
+mod flood;
 mod history;
 mod order;
 mod planted;
@@ -32,11 +33,13 @@ mod weather;
 
 use client::Client;
 use fastrand::Rng;
+use flood::flood;
 use history::{Action, History};
 use proxy::Proxy;
 use reader::{Reader, look};
 use server::Victim;
 use std::{
+    net::SocketAddr,
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -47,6 +50,8 @@ use weather::{Count, Phase, Weather};
 const CLIENTS: usize = 12;
 const V1_READERS: usize = 3;
 const CLASSIC_READERS: usize = 2;
+/// The server saves a snapshot after so many entries.
+const SNAPSHOT_DUE: usize = 100_000;
 /// From here nothing that the clients do falls below 0, so "too much" is too much at any time.
 const HEAD_START: i64 = 1_000_000;
 
@@ -73,6 +78,8 @@ struct Run {
     weather: Arc<Weather>,
     proxy: Proxy,
     server: Victim,
+    /// Where it is, past the proxy.
+    address: SocketAddr,
     founder: Vec<History>,
     start: Instant,
 }
@@ -95,7 +102,7 @@ impl Run {
         let founder = founder.run_once(Action::Plus(HEAD_START));
         let proxy = Proxy::start(rng.u64(..), &weather);
         proxy.point_to(Some(address));
-        Self { seed, rng, weather, proxy, server, founder, start: Instant::now() }
+        Self { seed, rng, weather, proxy, server, address, founder, start: Instant::now() }
     }
 
     fn crowd(&mut self) -> Crowd {
@@ -127,9 +134,17 @@ impl Run {
         let mut death = 0;
         while self.weather.so_far(Count::Kills) < kills {
             self.live();
+            // Only in a long run: each takes some seconds.
+            if death % 40 == 39 {
+                self.weather.count(Count::Floods);
+                let entries = SNAPSHOT_DUE - 2_000 + self.rng.usize(0..4_000);
+                let answered = flood(self.address, self.rng.u64(..), entries);
+                println!("{:>7.1?}: {answered} entries more", self.start.elapsed());
+            }
             self.proxy.point_to(None);
             self.die(death);
-            self.proxy.point_to(Some(self.server.start()));
+            self.address = self.server.start();
+            self.proxy.point_to(Some(self.address));
             self.tell(kills);
             death += 1;
         }

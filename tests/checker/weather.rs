@@ -24,6 +24,7 @@ pub enum Count {
     Kills,
     KillsInStart,
     Terms,
+    Floods,
     Cuts,
     Resets,
     HalfOpenClients,
@@ -47,10 +48,11 @@ pub enum Count {
 }
 
 /// Names, and which of them are faults that each run must have had.
-const COUNTS: [(Count, &str, bool); 23] = [
+const COUNTS: [(Count, &str, bool); 24] = [
     (Count::Kills, "SIGKILL", true),
     (Count::KillsInStart, "SIGKILL during the start", true),
     (Count::Terms, "SIGTERM", true),
+    (Count::Floods, "kill when a snapshot is due", false),
     (Count::Cuts, "cut with FIN", true),
     (Count::Resets, "cut with RST", true),
     (Count::HalfOpenClients, "half-open, the client's side left", true),
