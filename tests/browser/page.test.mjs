@@ -23,10 +23,13 @@ async function openCounterServedBy(serve, options) {
   return page;
 }
 
-/** @param {string} value as JSON */
-function joins(value) {
+/**
+ * @param {string} value as JSON
+ * @param {object} [welcome] what is not as usual in it
+ */
+function joins(value, welcome) {
   return (socket) => {
-    socket.send(JSON.stringify(WELCOME));
+    socket.send(JSON.stringify({ ...WELCOME, ...welcome }));
     socket.send('{"type":"users","count":1}');
     socket.send(`{"type":"state","seq":1,"value":${value}}`);
   };
@@ -205,7 +208,7 @@ describe("bad news", () => {
     let connections = 0;
     const page = await openCounterServedBy((socket) => {
       connections += 1;
-      joins("5")(socket);
+      joins("5", { epoch: `history ${connections}` })(socket);
       let sent = 0;
       socket.onMessage(() => {
         sent += 1;
