@@ -39,7 +39,7 @@ fn act_once_each(clients: &mut Clients, count: u64, id: u64) -> Result<()> {
         let client = ClientKey::new("/", &format!("client-number-{number:08}"));
         let author = Author { client: client.context("an identity")?, id };
         black_box(clients.turn(author, at));
-        clients.decide(author, at, false);
+        clients.decide(author, number, at, false);
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ pub use recovery::{StartupError, recover};
 use crate::{
     fanout::{Drained, Inbox, Parcel, Vital},
     journal::{Outcome, Snapshot, Writer},
-    protocol::{CloseCode, EncodedEvent},
+    protocol::{ClientKey, CloseCode, EncodedEvent},
     room::{RoomId, UnixMicros},
     state::{ActEntry, Author, Deed, Delivery, Entry, Sender, SessionAddress, State, Visitor},
 };
@@ -66,6 +66,8 @@ pub struct Act {
     pub room: RoomId,
     /// Who acts.
     pub sender: Sender,
+    /// Who the session says it is.
+    pub client: Option<ClientKey>,
     /// Whose action it is, and which of theirs, if it is to count exactly once.
     pub author: Option<Author>,
     /// The action.
@@ -185,9 +187,10 @@ impl StateServer {
 
     /// Gives an action its place: among what is pending, or, in a room that keeps nothing, now.
     fn order(&mut self, act: Act, at: UnixMicros) -> Option<Bytes> {
-        let Act { room, sender, author, deed, cost } = act;
+        let Act { room, sender, client, author, deed, cost } = act;
+        // Whether the action has a number or not.
         let is_superseded =
-            author.is_some_and(|author| !self.state.acts_for(&author.client, sender.session));
+            client.is_some_and(|client| !self.state.acts_for(&client, sender.session));
         if is_superseded {
             // A newer connection of the same client tells what is to be done.
             self.taken.push((sender.session, cost));
@@ -529,7 +532,7 @@ mod tests {
     fn act(room: RoomId, action: &'static str) -> Act {
         let sender = Sender { session: session(1), id: None, fault: None };
         let deed = Deed::Apply(Message::Text(action.into()));
-        Act { room, sender, author: None, deed, cost: 10 }
+        Act { room, sender, client: None, author: None, deed, cost: 10 }
     }
 
     fn client() -> ClientKey {
@@ -539,7 +542,7 @@ mod tests {
     fn numbered(by: u64, id: u64) -> Act {
         let sender = Sender { session: session(by), id: Some(id), fault: None };
         let author = Some(Author { client: client(), id });
-        Act { sender, author, ..act(COUNTER, "{\"by\":1}") }
+        Act { sender, client: Some(client()), author, ..act(COUNTER, "{\"by\":1}") }
     }
 
     impl Setting {
@@ -634,6 +637,8 @@ mod tests {
         assert_eq!(lines[0], "close 1 4409", "{lines:?}");
         assert_eq!(lines.last().map(String::as_str), Some("taken 10"), "credit comes back");
         assert_eq!(setting.watch.records.load(Ordering::Relaxed), 0, "its action is dropped");
+        let unnumbered = Act { author: None, ..numbered(1, 1) };
+        assert_eq!(setting.told([unnumbered]), ["taken 10"], "one without a number as well");
         let lines = setting.told([numbered(2, 1)]);
         let ack = "to 2 {\"type\":\"ack\",\"id\":1,\"seq\":3}";
         assert_eq!(lines[0], ack, "the newer one acts");

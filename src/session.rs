@@ -378,8 +378,9 @@ impl Dialogue {
         };
         let cost = self.outlet().take_credit(length);
         let sender = Sender { session: self.outlet().address(), id, fault };
-        let author = self.plan.client.zip(id).map(|(client, id)| Author { client, id });
-        self.server.do_send(Act { room: self.plan.room, sender, author, deed, cost });
+        let Plan { room, client, .. } = self.plan;
+        let author = client.zip(id).map(|(client, id)| Author { client, id });
+        self.server.do_send(Act { room, sender, client, author, deed, cost });
     }
 
     fn log_refusal(&self, error: &ActionError) {
@@ -423,7 +424,7 @@ impl Dialogue {
     fn heed_close_request(&mut self) {
         if let (Phase::Open, Some(code)) = (self.phase, self.outlet().close_requested()) {
             log::debug!("session {}: closing with {code}", self.id());
-            self.close_frame = Some(frame::encode_close(code, ""));
+            self.close_frame = Some(frame::encode_close(code, code.meaning()));
             self.leave(Phase::Closing);
         }
     }

@@ -294,8 +294,14 @@ impl State {
             }
         };
         let rooms = self.numbered.iter().map(saved).collect();
-        let (at, limits, clients) = (self.last_at, self.clients.limits(), self.clients.saved());
-        Saved::V1(SavedState { at, limits, rooms, clients }).to_bytes()
+        Saved::V1(SavedState {
+            at: self.last_at,
+            limits: self.clients.limits(),
+            rooms,
+            forgotten_until: self.clients.forgotten_until(),
+            clients: self.clients.saved(),
+        })
+        .to_bytes()
     }
 
     /// Goes on from what was [saved](State::save) after the entry at `position`.
@@ -312,7 +318,7 @@ impl State {
             let restored = open.plan.kind.restore(&state);
             open.room = restored.ok_or(RecoverError::BadRoom { path, kind })?;
         }
-        self.clients = Clients::restore(saved.limits, saved.clients);
+        self.clients = Clients::restore(saved.limits, saved.forgotten_until, saved.clients);
         (self.position, self.last_at) = (position, saved.at);
         Ok(())
     }
@@ -400,6 +406,7 @@ impl State {
             seq: self.position,
             last_id: record.map(|record| record.last_id),
             refused: record.map(Record::refused).unwrap_or_default(),
+            forgotten_until: self.clients.forgotten_until(),
             max_in_flight: MAX_IN_FLIGHT,
             heartbeat_ms: self.facts.heartbeat_ms,
             max_message_bytes: self.facts.max_message_bytes,
@@ -455,7 +462,7 @@ impl State {
         if turn == Turn::Next {
             let result = self.carry_out(room, entry, sender);
             if let Some(author) = entry.author {
-                self.clients.decide(author, entry.at, result.is_err());
+                self.clients.decide(author, position, entry.at, result.is_err());
             }
             self.tell(room, sender, result, out);
         } else if let Some(sender) = sender {

@@ -45,7 +45,7 @@ fn history() -> Vec<Entry> {
 }
 
 /// The name of the history in the file.
-const EPOCH: &str = "0d74c87ff5796f5c";
+const EPOCH: &str = "dd0e254eb57f8c17";
 
 const BEHIND_SNAPSHOT: usize = 3;
 

@@ -21,6 +21,12 @@ impl CloseCode {
     /// A newer connection has the same client identity.
     pub const TAKEN_OVER: Self = Self(4409);
 
+    /// For people: why the connection ends. Short enough for a close frame.
+    pub fn meaning(self) -> &'static str {
+        let advice = ADVICE.iter().find(|advice| (advice.first..=advice.last).contains(&self.0));
+        advice.map_or("", |advice| advice.meaning)
+    }
+
     /// Whether the code may stand in a close frame: those of RFC 6455 and its registry that are
     /// meant for the wire, and the ranges for libraries (3000) and applications (4000).
     pub fn may_be_sent(self) -> bool {

@@ -53,6 +53,8 @@ pub struct Welcome {
     pub last_id: Option<u64>,
     /// Those of its last `max_in_flight` numbers that were refused, rising.
     pub refused: Vec<u64>,
+    /// The position of the last action of any client that was forgotten; 0 if none was.
+    pub forgotten_until: u64,
     /// The most actions that it may have sent without an answer.
     pub max_in_flight: u64,
     /// A connection that is quiet for so long gets a ping.
@@ -140,5 +142,138 @@ impl Event {
         };
         // Writing strings, numbers and JSON values to memory cannot fail.
         Message::Text(serde_json::to_string(&wire).unwrap_or_default().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{ErrorCode, action::MAX_ID};
+    use serde_json::Map;
+
+    /// A welcome at `/` of a client that is not known.
+    fn newcomer() -> Welcome {
+        Welcome {
+            room: "/".into(),
+            kind: "counter",
+            session: 1,
+            epoch: "5a0e8f31c7d24b96".into(),
+            seq: 2,
+            last_id: None,
+            refused: Vec::new(),
+            max_in_flight: 64,
+            heartbeat_ms: 20_000,
+            max_message_bytes: 65_536,
+        }
+    }
+
+    fn welcome(welcome: Welcome) -> Event {
+        Event::Welcome(Box::new(welcome))
+    }
+
+    fn state(seq: u64, value: i64) -> Event {
+        Event::State { seq, value: value.into() }
+    }
+
+    fn ack(id: u64, seq: u64, is_duplicate: bool) -> Event {
+        Event::Ack { id, seq, is_duplicate }
+    }
+
+    fn error(code: ErrorCode, message: &str, id: Option<u64>) -> Event {
+        Event::Error(Refused::new(ActionError::new(code, message), id))
+    }
+
+    fn duplicate_error(code: ErrorCode, message: &str, id: u64) -> Event {
+        let error = ActionError::new(code, message);
+        Event::Error(Refused { error, id: Some(id), is_duplicate: true })
+    }
+
+    /// The events of `tests/golden/v1-events.json`, by what that says they are about.
+    fn golden_events() -> Vec<(&'static str, Event)> {
+        use ErrorCode as Code;
+        let known = Welcome {
+            room: "/a/room".into(),
+            session: 17,
+            seq: 80,
+            last_id: Some(41),
+            refused: vec![39, 40],
+            ..newcomer()
+        };
+        let largest = Welcome {
+            session: MAX_ID,
+            epoch: "ffffffffffffffff".into(),
+            seq: MAX_ID,
+            last_id: Some(MAX_ID),
+            refused: vec![MAX_ID - 63, MAX_ID],
+            ..newcomer()
+        };
+        let unknown = "no action \"ün 数 🦀\"; a counter knows plus and minus";
+        let beyond = "the counter would leave the 64-bit integers";
+        vec![
+            ("welcome of a client that is not known", welcome(newcomer())),
+            ("welcome of a client of whose numbers some were refused", welcome(known)),
+            ("welcome with the largest numbers that there are", welcome(largest)),
+            ("users", Event::Users { count: 2 }),
+            ("nobody is there", Event::Users { count: 0 }),
+            ("a state", state(8, 5)),
+            ("the first state", state(0, 0)),
+            ("the largest value, at the largest position", state(MAX_ID, i64::MAX)),
+            ("the smallest value", state(3, i64::MIN)),
+            ("the first value that JavaScript cannot tell from its neighbour", state(3, 1 << 53)),
+            ("ack", ack(7, 8, false)),
+            ("ack of the largest number", ack(MAX_ID, MAX_ID, false)),
+            ("ack of a duplicate", ack(7, 9, true)),
+            (
+                "an error without a number, in words of many alphabets",
+                error(Code::UnknownAction, unknown, None),
+            ),
+            (
+                "an error with line breaks, a tab and a control character",
+                error(Code::BadJson, "a\nb\r\tc\u{1}d\\e/f", None),
+            ),
+            ("an error with a number", error(Code::OutOfRange, beyond, Some(7))),
+            (
+                "an error of a duplicate",
+                duplicate_error(Code::Refused, "this action was refused before", 7),
+            ),
+            (
+                "an error after which to send again",
+                error(Code::NotDurable, "the disk is full", None),
+            ),
+            (
+                "an error after which to send again, with a number",
+                error(Code::IdGap, "the action with \"id\" 2 comes first", Some(MAX_ID)),
+            ),
+            (
+                "an error after which to begin anew",
+                error(Code::Forgotten, "this client is not known", Some(2)),
+            ),
+            ("an error of a number that is too old", error(Code::IdTooOld, "too old", Some(1))),
+            ("an error of a field", error(Code::BadField, "\"action\" is missing", None)),
+        ]
+    }
+
+    fn wire(event: &Event, dialect: Dialect) -> String {
+        String::from_utf8_lossy(event.to_message(dialect).as_bytes()).into_owned()
+    }
+
+    #[test]
+    fn events_are_written_as_the_golden_file_says() {
+        let file = include_str!("../../tests/golden/v1-events.json");
+        let golden: Vec<Map<String, Value>> = serde_json::from_str(file).expect("objects");
+        let about = |example: &Map<String, Value>| example["about"].as_str().map(str::to_owned);
+        let abouts: Vec<_> = golden.iter().filter_map(about).collect();
+        let events = golden_events();
+        let named: Vec<_> = events.iter().map(|(about, _)| *about).collect();
+        assert_eq!(abouts, named, "this test and tests/golden/v1-events.json have the same events");
+        for (example, (about, event)) in golden.iter().zip(&events) {
+            assert_eq!(example["text"], wire(event, Dialect::V1), "{about}");
+            let text = example["text"].as_str().unwrap_or_default();
+            let parsed: Value = serde_json::from_str(text).expect("events are JSON");
+            assert_eq!(parsed, example["event"], "{about}: \"text\" and \"event\"");
+            if let Some(classic) = example.get("classic") {
+                assert_eq!(classic, &wire(event, Dialect::Classic), "{about}, in classic");
+            }
+        }
     }
 }

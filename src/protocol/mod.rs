@@ -129,3 +129,53 @@ impl fmt::Display for ActionError {
         write!(f, "{}: {}", self.code.as_str(), self.message)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CODES: [ErrorCode; 9] = [
+        ErrorCode::BadJson,
+        ErrorCode::UnknownAction,
+        ErrorCode::BadField,
+        ErrorCode::OutOfRange,
+        ErrorCode::Refused,
+        ErrorCode::IdTooOld,
+        ErrorCode::Forgotten,
+        ErrorCode::IdGap,
+        ErrorCode::NotDurable,
+    ];
+
+    /// Does not compile when there is a code that [`CODES`] may lack.
+    fn place(code: ErrorCode) -> usize {
+        match code {
+            ErrorCode::BadJson => 0,
+            ErrorCode::UnknownAction => 1,
+            ErrorCode::BadField => 2,
+            ErrorCode::OutOfRange => 3,
+            ErrorCode::Refused => 4,
+            ErrorCode::IdTooOld => 5,
+            ErrorCode::Forgotten => 6,
+            ErrorCode::IdGap => 7,
+            ErrorCode::NotDurable => 8,
+        }
+    }
+
+    #[test]
+    fn the_document_has_all_codes_and_no_others() {
+        let document = include_str!("../../docs/protocol.md");
+        let start = document.find("| code | what was wrong | retry |").expect("there is a table");
+        let rows = document[start..].lines().skip(2).take_while(|line| line.starts_with('|'));
+        let code_and_retry = |row: &str| {
+            let cells: Vec<_> = row.split('|').map(str::trim).collect();
+            (cells[1].to_owned(), cells[3].to_owned())
+        };
+        let expected = CODES.map(|code| {
+            let retry = if code.may_be_sent_again() { "yes" } else { "no" };
+            (format!("`{}`", code.as_str()), retry.to_owned())
+        });
+        let rows: Vec<_> = rows.map(code_and_retry).collect();
+        assert_eq!(rows, expected, "docs/protocol.md and ErrorCode must agree, in one order");
+        assert!(CODES.iter().enumerate().all(|(at, code)| place(*code) == at), "each code once");
+    }
+}

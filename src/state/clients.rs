@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub struct Clients {
     limits: DedupLimits,
     known: LinkedHashMap<ClientKey, Record>,
+    /// The position of the last action of any client that is forgotten.
+    forgotten_until: u64,
 }
 
 /// What is known of one client.
@@ -23,7 +25,8 @@ pub struct Record {
     pub last_id: u64,
     /// Bit `n` is set if number `last_id - n` was refused.
     refused_bits: u64,
-    /// When that was.
+    /// Where and when that was.
+    seq: u64,
     at: UnixMicros,
 }
 
@@ -63,12 +66,16 @@ impl Record {
 impl Clients {
     /// Nobody is known.
     pub fn new(limits: DedupLimits) -> Self {
-        Self { limits, known: LinkedHashMap::new() }
+        Self { limits, known: LinkedHashMap::new(), forgotten_until: 0 }
     }
 
     /// As it was when it was [saved](Clients::saved).
-    pub fn restore(limits: DedupLimits, saved: Vec<(ClientKey, Record)>) -> Self {
-        Self { limits, known: saved.into_iter().collect() }
+    pub fn restore(
+        limits: DedupLimits,
+        forgotten_until: u64,
+        saved: Vec<(ClientKey, Record)>,
+    ) -> Self {
+        Self { limits, known: saved.into_iter().collect(), forgotten_until }
     }
 
     /// Everyone that is known, in order.
@@ -79,6 +86,13 @@ impl Clients {
     /// The limits in force.
     pub fn limits(&self) -> DedupLimits {
         self.limits
+    }
+
+    /// The position of the last action of any client that is forgotten; 0 if none is. Of a client
+    /// that is not known, and that came for the first time at this position or later, nothing was
+    /// ever decided.
+    pub fn forgotten_until(&self) -> u64 {
+        self.forgotten_until
     }
 
     /// Changes the limits at `at`, and forgets those who are beyond them.
@@ -110,17 +124,17 @@ impl Clients {
         }
     }
 
-    /// Notes what became of an action whose turn it was.
-    pub fn decide(&mut self, author: Author, at: UnixMicros, is_refused: bool) {
+    /// Notes what became of an action whose turn it was, and which stands at position `seq`.
+    pub fn decide(&mut self, author: Author, seq: u64, at: UnixMicros, is_refused: bool) {
         let Author { client, id } = author;
         let bit = u64::from(is_refused);
         match self.known.to_back(&client) {
             Some(record) => {
                 let refused_bits = record.refused_bits << 1 | bit;
-                *record = Record { last_id: id, refused_bits, at };
+                *record = Record { last_id: id, refused_bits, seq, at };
             }
             None => {
-                self.known.insert(client, Record { last_id: id, refused_bits: bit, at });
+                self.known.insert(client, Record { last_id: id, refused_bits: bit, seq, at });
                 self.forget_surplus();
             }
         }
@@ -129,13 +143,20 @@ impl Clients {
     fn forget_old(&mut self, at: UnixMicros) {
         let oldest = at.0.saturating_sub(self.limits.ttl_micros);
         while self.known.front().is_some_and(|(_, record)| record.at.0 < oldest) {
-            self.known.pop_front();
+            self.forget_first();
         }
     }
 
     fn forget_surplus(&mut self) {
         while self.known.len() > self.limits.max_clients as usize {
-            self.known.pop_front();
+            self.forget_first();
+        }
+    }
+
+    fn forget_first(&mut self) {
+        if let Some((_, record)) = self.known.pop_front() {
+            // Who comes first acted before all others.
+            self.forgotten_until = record.seq;
         }
     }
 }
@@ -158,7 +179,7 @@ mod tests {
     fn act(clients: &mut Clients, author: Author, at: i64, is_refused: bool) -> Turn {
         let turn = clients.turn(author, UnixMicros(at));
         if turn == Turn::Next {
-            clients.decide(author, UnixMicros(at), is_refused);
+            clients.decide(author, at as u64, UnixMicros(at), is_refused);
         }
         turn
     }
@@ -214,13 +235,15 @@ mod tests {
     #[test]
     fn who_has_not_acted_for_longest_is_forgotten_first() {
         let mut clients = Clients::new(LIMITS);
-        for (name, id) in [("a", 1), ("b", 1), ("c", 1), ("a", 2)] {
-            act(&mut clients, by(name, id), 0, false);
+        for (at, (name, id)) in (1..).zip([("a", 1), ("b", 1), ("c", 1), ("a", 2)]) {
+            act(&mut clients, by(name, id), at, false);
         }
-        act(&mut clients, by("d", 1), 0, false);
+        assert_eq!(clients.forgotten_until(), 0, "nobody is");
+        act(&mut clients, by("d", 1), 5, false);
+        assert_eq!(clients.forgotten_until(), 2, "b acted there");
         let is_known = |name| clients.get(&client(name)).is_some();
         assert_eq!(["a", "b", "c", "d"].map(is_known), [true, false, true, true]);
-        assert_eq!(act(&mut clients, by("b", 2), 0, false), Turn::Forgotten);
+        assert_eq!(act(&mut clients, by("b", 2), 6, false), Turn::Forgotten);
     }
 
     #[test]

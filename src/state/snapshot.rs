@@ -19,6 +19,7 @@ pub(super) struct SavedState {
     pub(super) limits: DedupLimits,
     /// Durable rooms in the order in which they were opened.
     pub(super) rooms: Vec<SavedRoom>,
+    pub(super) forgotten_until: u64,
     /// Who has not acted for longest comes first.
     pub(super) clients: Vec<(ClientKey, Record)>,
 }

@@ -237,6 +237,7 @@ fn a_welcome_says_who_and_where() {
         seq: 2,
         last_id: None,
         refused: Vec::new(),
+        forgotten_until: 0,
         max_in_flight: 64,
         heartbeat_ms: 20_000,
         max_message_bytes: 65_536,

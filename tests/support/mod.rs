@@ -143,20 +143,25 @@ impl RawClient {
 
     /// Does the opening handshake for `statesync.v1`; `path` may have a query.
     pub fn open_v1(address: SocketAddr, path: &str) -> Self {
-        let subprotocol = "\r\nSec-WebSocket-Protocol: statesync.v1\r\n\r\n";
-        let request = HANDSHAKE.replace("\r\n\r\n", subprotocol).replace("{path}", path);
         let mut client = Self::connect(address);
-        client.send_bytes(request.as_bytes());
-        let head = client.read_head();
+        let head = client.ask(path, "Sec-WebSocket-Protocol: statesync.v1\r\n");
         assert!(head.starts_with("HTTP/1.1 101 "), "the upgrade was refused:\n{head}");
         assert!(head.to_ascii_lowercase().contains("protocol: statesync.v1"), "{head}");
         client
     }
 
+    /// Asks for the room at `path`, with these further lines in the request's head. Returns the
+    /// head of the answer.
+    pub fn ask(&mut self, path: &str, lines: &str) -> String {
+        let request = HANDSHAKE.replace("{path}", path);
+        let head = request.strip_suffix("\r\n").expect("an empty line ends the head");
+        self.send_bytes(format!("{head}{lines}\r\n").as_bytes());
+        self.read_head()
+    }
+
     /// Does the opening handshake of the classic protocol on a connected socket.
     pub fn shake_hands(mut self, path: &str) -> Self {
-        self.send_bytes(HANDSHAKE.replace("{path}", path).as_bytes());
-        let head = self.read_head();
+        let head = self.ask(path, "");
         assert!(head.starts_with("HTTP/1.1 101 "), "the upgrade was refused:\n{head}");
         let accept = "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
         assert!(head.to_ascii_lowercase().contains(&accept.to_ascii_lowercase()), "{head}");
@@ -182,11 +187,15 @@ impl RawClient {
     /// Opens the room at `path` as soon as the limits let one more in: a place is given back a
     /// little after its connection's end is seen by the client.
     pub fn open_when_there_is_room(address: SocketAddr, path: &str) -> Self {
+        Self::ask_until_there_is_room(address, path, "")
+    }
+
+    /// The same, with these further lines in the request's head.
+    pub fn ask_until_there_is_room(address: SocketAddr, path: &str, lines: &str) -> Self {
         let start = Instant::now();
         loop {
             let mut client = Self::connect(address);
-            client.send_bytes(HANDSHAKE.replace("{path}", path).as_bytes());
-            let head = client.read_head();
+            let head = client.ask(path, lines);
             if head.starts_with("HTTP/1.1 101 ") {
                 return client;
             }

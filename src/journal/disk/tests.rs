@@ -422,18 +422,6 @@ fn a_newer_format_is_refused_and_not_touched() {
     assert_error!(open_bytes(&bytes), JournalError::NewerFormat { found: 2, .. }, "format 2");
 }
 
-/// The file is of the first version that had a journal on disk. It must be read for ever.
-#[test]
-fn a_journal_of_format_1_is_read() {
-    let journal = open_bytes(include_bytes!("../../../tests/golden/journal-1.redb"))
-        .expect("a sound journal of format 1");
-    assert_eq!(journal.epoch(), "a1b494cce6c9a959");
-    let snapshot = journal.snapshot().expect("readable").expect("it was saved");
-    assert_eq!((snapshot.position, &snapshot.bytes[..]), (1, &b"up to one"[..]));
-    assert_eq!(texts(&journal), ["two", "three"]);
-    assert_eq!(journal.position(), 3);
-}
-
 /// A journal with a snapshot in the middle: its file after a clean end, and after a kill.
 fn files() -> [Vec<u8>; 2] {
     let medium = Faulty::default();
