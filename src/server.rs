@@ -66,10 +66,8 @@ pub struct Act {
     pub room: RoomId,
     /// Who acts.
     pub sender: Sender,
-    /// Who the session says it is.
+    /// Who the session says it is. With the sender's number, the action counts exactly once.
     pub client: Option<ClientKey>,
-    /// Whose action it is, and which of theirs, if it is to count exactly once.
-    pub author: Option<Author>,
     /// The action.
     pub deed: Deed,
     /// The credit it took, to be given back.
@@ -187,7 +185,7 @@ impl StateServer {
 
     /// Gives an action its place: among what is pending, or, in a room that keeps nothing, now.
     fn order(&mut self, act: Act, at: UnixMicros) -> Option<Bytes> {
-        let Act { room, sender, client, author, deed, cost } = act;
+        let Act { room, sender, client, deed, cost } = act;
         // Whether the action has a number or not.
         let is_superseded =
             client.is_some_and(|client| !self.state.acts_for(&client, sender.session));
@@ -197,6 +195,7 @@ impl StateServer {
             return None;
         }
         if let Some(room) = self.state.number(room) {
+            let author = client.zip(sender.id).map(|(client, id)| Author { client, id });
             let entry = ActEntry { at, room, author, deed };
             let record = Entry::Act(entry.clone()).to_bytes();
             self.pending.push_back(Pending { entry, bytes: record.len(), sender, cost });
@@ -532,7 +531,7 @@ mod tests {
     fn act(room: RoomId, action: &'static str) -> Act {
         let sender = Sender { session: session(1), id: None, fault: None };
         let deed = Deed::Apply(Message::Text(action.into()));
-        Act { room, sender, client: None, author: None, deed, cost: 10 }
+        Act { room, sender, client: None, deed, cost: 10 }
     }
 
     fn client() -> ClientKey {
@@ -541,8 +540,7 @@ mod tests {
 
     fn numbered(by: u64, id: u64) -> Act {
         let sender = Sender { session: session(by), id: Some(id), fault: None };
-        let author = Some(Author { client: client(), id });
-        Act { sender, client: Some(client()), author, ..act(COUNTER, "{\"by\":1}") }
+        Act { sender, client: Some(client()), ..act(COUNTER, "{\"by\":1}") }
     }
 
     impl Setting {
@@ -619,7 +617,7 @@ mod tests {
 
         setting.watch.fails.store(false, Ordering::Relaxed);
         let lines = setting.told([numbered(1, 2)]);
-        assert!(lines[0].contains("\"code\":\"forgotten\""), "its first was not kept: {lines:?}");
+        assert!(lines[0].contains("\"code\":\"id_gap\""), "its first was not kept: {lines:?}");
         let lines = setting.told([numbered(1, 1), numbered(1, 3), numbered(1, 2)]);
         let is_ack = |line: &&String| line.contains("\"ack\"");
         let acks: Vec<_> = lines.iter().filter(is_ack).collect();
@@ -637,7 +635,8 @@ mod tests {
         assert_eq!(lines[0], "close 1 4409", "{lines:?}");
         assert_eq!(lines.last().map(String::as_str), Some("taken 10"), "credit comes back");
         assert_eq!(setting.watch.records.load(Ordering::Relaxed), 0, "its action is dropped");
-        let unnumbered = Act { author: None, ..numbered(1, 1) };
+        let mut unnumbered = numbered(1, 1);
+        unnumbered.sender.id = None;
         assert_eq!(setting.told([unnumbered]), ["taken 10"], "one without a number as well");
         let lines = setting.told([numbered(2, 1)]);
         let ack = "to 2 {\"type\":\"ack\",\"id\":1,\"seq\":3}";

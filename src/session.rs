@@ -15,7 +15,7 @@ use crate::{
     },
     room::{RoomId, RoomKind, SessionId, Speech},
     server::{Act, Join, Leave, StateServer},
-    state::{Author, Deed, Sender, Visitor},
+    state::{Deed, Sender, Visitor},
 };
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, fut::ActorFuture};
 use bytes::{Bytes, BytesMut};
@@ -379,8 +379,7 @@ impl Dialogue {
         let cost = self.outlet().take_credit(length);
         let sender = Sender { session: self.outlet().address(), id, fault };
         let Plan { room, client, .. } = self.plan;
-        let author = client.zip(id).map(|(client, id)| Author { client, id });
-        self.server.do_send(Act { room, sender, client, author, deed, cost });
+        self.server.do_send(Act { room, sender, client, deed, cost });
     }
 
     fn log_refusal(&self, error: &ActionError) {

@@ -142,11 +142,19 @@ pub struct State {
     /// The position of the last entry, and its time.
     position: u64,
     last_at: UnixMicros,
-    /// The session that acts for a client: the one that came last.
-    holders: HashMap<ClientKey, SessionAddress>,
+    /// Who acts for a client.
+    holders: HashMap<ClientKey, Holder>,
     presence_interval: Duration,
     /// Rooms whose users were not told the count yet. Each is in it once.
     untold: Vec<RoomId>,
+}
+
+/// The session that acts for a client: the one that came last.
+#[derive(Debug, Clone, Copy)]
+struct Holder {
+    session: SessionAddress,
+    /// The client was known when the session came, or since.
+    was_known: bool,
 }
 
 struct OpenRoom {
@@ -374,8 +382,12 @@ impl State {
         if !open.users.insert(session) {
             return;
         }
-        if let Some(older) = client.and_then(|client| self.holders.insert(client, session)) {
-            out.push(Delivery::Close { session: older, code: CloseCode::TAKEN_OVER });
+        if let Some(client) = client {
+            let was_known = self.clients.get(&client).is_some();
+            if let Some(older) = self.holders.insert(client, Holder { session, was_known }) {
+                let (session, code) = (older.session, CloseCode::TAKEN_OVER);
+                out.push(Delivery::Close { session, code });
+            }
         }
         if dialect == Dialect::V1 {
             let event = self.welcome(room, &visitor);
@@ -439,7 +451,7 @@ impl State {
 
     /// Whether `session` is the one that acts for `client`: no newer one has come.
     pub fn acts_for(&self, client: &ClientKey, session: SessionAddress) -> bool {
-        self.holders.get(client) == Some(&session)
+        self.holders.get(client).is_some_and(|holder| holder.session == session)
     }
 
     /// The room's number in the journal, if its actions go through that.
@@ -463,10 +475,13 @@ impl State {
             let result = self.carry_out(room, entry, sender);
             if let Some(author) = entry.author {
                 self.clients.decide(author, position, entry.at, result.is_err());
+                if let Some(holder) = self.holders.get_mut(&author.client) {
+                    holder.was_known = true;
+                }
             }
             self.tell(room, sender, result, out);
-        } else if let Some(sender) = sender {
-            out.push(self.answer(room, sender, turn));
+        } else if let (Some(sender), Some(author)) = (sender, entry.author) {
+            out.push(self.answer(room, sender, author, turn));
         }
     }
 
@@ -543,9 +558,9 @@ impl State {
     }
 
     /// The answer to an action whose turn it is not.
-    fn answer(&self, room: RoomId, sender: &Sender, turn: Turn) -> Delivery {
-        let session = sender.session;
-        let id = sender.id.unwrap_or_default();
+    fn answer(&self, room: RoomId, sender: &Sender, author: Author, turn: Turn) -> Delivery {
+        let (session, id) = (sender.session, author.id);
+        let was_known = self.holders.get(&author.client).is_some_and(|holder| holder.was_known);
         let refuse = |code, message: String| {
             Event::Error(Refused::new(ActionError::new(code, message), Some(id)))
         };
@@ -563,13 +578,14 @@ impl State {
                 ErrorCode::IdTooOld,
                 format!("only of the last {MAX_IN_FLIGHT} actions it is known what became of them"),
             ),
-            Turn::Gap { next_id } => {
+            Turn::Forgotten if was_known => refuse(
+                ErrorCode::Forgotten,
+                "this client is not known any more: begin anew with another identity".into(),
+            ),
+            Turn::Gap { .. } | Turn::Forgotten => {
+                let next_id = if let Turn::Gap { next_id } = turn { next_id } else { 1 };
                 refuse(ErrorCode::IdGap, format!("the action with \"id\" {next_id} comes first"))
             }
-            Turn::Forgotten => refuse(
-                ErrorCode::Forgotten,
-                "this client is not known (any more): begin anew with another identity".into(),
-            ),
         };
         Delivery::Direct { session, event }
     }

@@ -1,15 +1,17 @@
 /**
  * The counter page. It joins the room at the page's own address.
  *
- * @import { StatusDetail } from "./statesync.js"
+ * @import { ErrorDetail, StatusDetail } from "./statesync.js"
  */
-import { Connection, closeCode } from "./statesync.js";
+import { Connection, closeCode, counter, parseExactly } from "./statesync.js";
 
 /** After so long without a change the value is spoken … */
 const QUIET_MS = 700;
 /** … and under a flood that never pauses, this often. */
 const SPEAK_EVERY_MS = 5_000;
 const NOTICE_MS = 6_000;
+/** What is saved within this time was never seen to be sent: the word would only flicker. */
+const SENDING_MS = 400;
 
 const page = {
   minus: element("minus"),
@@ -19,19 +21,21 @@ const page = {
   status: element("status"),
   progress: element("progress"),
   users: element("users"),
+  pending: element("pending"),
   notice: element("notice"),
   address: element("address"),
 };
 const room = roomAddress();
-const connection = new Connection(room, { parse: parseExactly });
+const connection = new Connection(room, { apply: counter, parse: parseExactly });
 
 page.address.textContent = room.href;
 page.minus.addEventListener("click", () => act("minus"));
 page.plus.addEventListener("click", () => act("plus"));
 document.addEventListener("keydown", pressed);
-connection.addEventListener("state", ({ detail }) => showValue(String(detail.value)));
+connection.addEventListener("optimistic", ({ detail }) => showValue(String(detail.value)));
 connection.addEventListener("users", ({ detail }) => showUsers(detail.count));
-connection.addEventListener("error", ({ detail }) => showNotice(detail.message));
+connection.addEventListener("pending", showPending);
+connection.addEventListener("error", ({ detail }) => showError(detail));
 connection.addEventListener("status", ({ detail }) => showStatus(detail));
 
 /** @param {string} id */
@@ -49,22 +53,10 @@ function roomAddress() {
   return url;
 }
 
-/**
- * The server counts further than a JavaScript number is exact (2^53 − 1). Where the browser shows the source text of a
- * number, what lies beyond is kept as a bigint, so that the page does not show another value than the server's.
- *
- * @param {string} text
- */
-function parseExactly(text) {
-  /** @type {(key: string, value: unknown, context?: { source?: string }) => unknown} */
-  const exact = (_key, value, context) =>
-    Number.isInteger(value) && !Number.isSafeInteger(value) && context?.source ? BigInt(context.source) : value;
-  return JSON.parse(text, exact);
-}
-
 /** @param {"plus" | "minus"} action */
 function act(action) {
-  if (!connection.send({ action })) showNotice("Not connected: this did not count.");
+  connection.act({ action });
+  if (connection.status.status === "waiting") tellThatItWaits();
 }
 
 /** @param {KeyboardEvent} event */
@@ -109,13 +101,75 @@ function showUsers(count) {
 }
 
 /** @type {ReturnType<typeof setTimeout> | undefined} */
+let sending;
+let hasActed = false;
+
+function showPending() {
+  const count = connection.pending;
+  clearTimeout(sending);
+  if (count > 0) hasActed = true;
+  if (connection.status.status !== "connected") {
+    page.pending.textContent = count > 0 ? `${changes(count)} waiting` : "";
+  } else if (count > 0) {
+    sending = setTimeout(() => (page.pending.textContent = "Sending…"), SENDING_MS);
+  } else {
+    page.pending.textContent = hasActed ? "Saved" : "";
+  }
+}
+
+/** @param {number} count */
+function changes(count) {
+  return `${count} ${count === 1 ? "change" : "changes"}`;
+}
+
+/** @type {ReturnType<typeof setTimeout> | undefined} */
 let noticeEnds;
 
-/** @param {string} text */
-function showNotice(text) {
+/**
+ * @param {string} text
+ * @param {"bad" | "calm"} [tone]
+ */
+function showNotice(text, tone = "bad") {
   clearTimeout(noticeEnds);
   page.notice.textContent = text;
-  noticeEnds = setTimeout(() => (page.notice.textContent = ""), NOTICE_MS);
+  page.notice.dataset.tone = tone;
+  noticeEnds = setTimeout(() => showNotice(""), NOTICE_MS);
+}
+
+/** Changes that wait outlive this page. */
+let isKept = true;
+/** It was said, since the connection was lost, that changes wait. */
+let saidThatItWaits = false;
+
+function tellThatItWaits() {
+  if (saidThatItWaits) return;
+  saidThatItWaits = true;
+  showNotice(isKept ? "Your changes are sent when it is back." : "Your changes wait while this page is open.", "calm");
+}
+
+/** How many changes became unknown at once. */
+let unknown = 0;
+
+/** @param {ErrorDetail} detail */
+function showError({ code, message }) {
+  switch (code) {
+    case "not_kept":
+      isKept = false;
+      break;
+    case "unknown":
+      unknown += 1;
+      showNotice(`Nobody can tell whether ${changes(unknown)} of yours counted.`);
+      setTimeout(() => (unknown = 0));
+      break;
+    case "queue_full":
+      showNotice("Too many changes are waiting: this one was not taken.");
+      break;
+    case "closed":
+      showNotice("The connection is closed: this did not count.");
+      break;
+    default:
+      showNotice(message);
+  }
 }
 
 let failure = "No connection";
@@ -126,24 +180,26 @@ let countdown;
 function showStatus(detail) {
   clearInterval(countdown);
   document.body.dataset.status = detail.status;
-  const disabled = String(detail.status !== "connected");
+  const disabled = String(detail.status === "closed");
   for (const button of [page.minus, page.plus]) button.setAttribute("aria-disabled", disabled);
   switch (detail.status) {
     case "connecting":
-      page.progress.textContent = " now…";
+      page.progress.textContent = page.status.textContent === "Connecting" ? "…" : " now…";
       break;
     case "connected":
       failure = "Connection lost";
       say("Connected");
-      showNotice("");
+      if (saidThatItWaits) showNotice("");
+      saidThatItWaits = false;
       break;
     case "waiting":
-      say(`${failure}, trying again`);
+      say(`${navigator.onLine ? failure : "Offline"}, trying again`);
       countDown(detail.retryInMs);
       break;
     case "closed":
       say(`${whyClosed(detail)}. Reload the page to try again.`);
   }
+  showPending();
 }
 
 /**
@@ -171,3 +227,5 @@ function countDown(retryInMs) {
 function whyClosed({ code, reason }) {
   return `Closed (${code}): ${reason.replace(/\.$/, "") || closeCode(code).meaning}`;
 }
+
+showStatus(connection.status);

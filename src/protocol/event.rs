@@ -161,6 +161,7 @@ mod tests {
             seq: 2,
             last_id: None,
             refused: Vec::new(),
+            forgotten_until: 0,
             max_in_flight: 64,
             heartbeat_ms: 20_000,
             max_message_bytes: 65_536,
@@ -197,6 +198,7 @@ mod tests {
             seq: 80,
             last_id: Some(41),
             refused: vec![39, 40],
+            forgotten_until: 0,
             ..newcomer()
         };
         let largest = Welcome {
@@ -205,6 +207,7 @@ mod tests {
             seq: MAX_ID,
             last_id: Some(MAX_ID),
             refused: vec![MAX_ID - 63, MAX_ID],
+            forgotten_until: 0,
             ..newcomer()
         };
         let unknown = "no action \"ün 数 🦀\"; a counter knows plus and minus";

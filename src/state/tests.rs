@@ -273,7 +273,7 @@ fn a_number_that_is_not_the_next_decides_nothing() {
     let mut state = state(&["counter"]);
     let mut out = Vec::new();
     apply(&mut state, &numbered("ann", 2, 1), 1, &mut out);
-    assert_eq!(shown(&mut out), ["to 1 error forgotten"]);
+    assert_eq!(shown(&mut out), ["to 1 error id_gap"], "its first is missing");
     for id in 1..=65 {
         apply(&mut state, &numbered("ann", id, 1), 1, &mut out);
     }
@@ -283,6 +283,24 @@ fn a_number_that_is_not_the_next_decides_nothing() {
     assert_eq!(shown(&mut out), ["to 1 error id_gap", "to 1 error id_too_old"]);
     apply(&mut state, &numbered("ann", 66, 1), 1, &mut out);
     assert_eq!(shown(&mut out), ["to 1 ack 66 @71", "all state 66 @71"]);
+}
+
+#[test]
+fn who_is_forgotten_while_there_is_told_so() {
+    let mut state = state(&["counter"]);
+    let limits =
+        Entry::Limits { at: UnixMicros(0), limits: DedupLimits { max_clients: 1, ..LIMITS } };
+    state.replay(3, &limits.to_bytes()).expect("a good entry");
+    let mut out = Vec::new();
+    state.join(ROOM, v1_visitor(1, "ann"), at(0), &mut out);
+    apply(&mut state, &numbered("ann", 1, 1), 1, &mut out);
+    apply(&mut state, &numbered("bob", 1, 1), 2, &mut out);
+    out.clear();
+    apply(&mut state, &numbered("ann", 2, 1), 1, &mut out);
+    assert_eq!(shown(&mut out), ["to 1 error forgotten"]);
+    state.join(ROOM, v1_visitor(3, "ann"), at(0), &mut out);
+    let Delivery::Direct { event: Event::Welcome(welcome), .. } = &out[1] else { panic!() };
+    assert_eq!(welcome.forgotten_until, 4, "ann's action stands there: it may have been applied");
 }
 
 #[test]

@@ -9,9 +9,11 @@ const BINARY = process.env.CHROMIUM ?? "/usr/bin/chromium";
  * The browser ends with the test.
  *
  * @param {{ after(end: () => Promise<void>): void }} test
- * @param {{ hosts?: Record<string, string> }} [options] where names lead, instead of asking a name server
+ * @param {object} [options]
+ * @param {Record<string, string>} [options.hosts] where names lead, instead of asking a name server
+ * @param {boolean} [options.keepsPagesThatAreLeft] in its back/forward cache, as browsers do unless they are driven
  */
-export async function startBrowser(test, { hosts = {} } = {}) {
+export async function startBrowser(test, { hosts = {}, keepsPagesThatAreLeft = false } = {}) {
   if (!existsSync(BINARY)) {
     throw new Error(`there is no ${BINARY}: install Chromium, or name its binary in CHROMIUM`);
   }
@@ -20,6 +22,7 @@ export async function startBrowser(test, { hosts = {} } = {}) {
     executablePath: BINARY,
     headless: true,
     timeout: DEADLINE_MS,
+    ignoreDefaultArgs: keepsPagesThatAreLeft ? ["--disable-back-forward-cache"] : [],
     args: [
       "--no-sandbox",
       "--disable-gpu",

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { complaintsOf, startBrowser, untilShown } from "./chromium.mjs";
 import { openCounter, press, untilAllCount, untilAllShow, untilJoined, valueOf } from "./counter_page.mjs";
+import { WELCOME } from "./fake_world.mjs";
 import { startServer } from "./statesync_server.mjs";
 
 const server = await startServer({ after });
@@ -25,8 +26,9 @@ async function openCounterServedBy(serve, options) {
 /** @param {string} value as JSON */
 function joins(value) {
   return (socket) => {
+    socket.send(JSON.stringify(WELCOME));
     socket.send('{"type":"users","count":1}');
-    socket.send(`{"type":"state","value":${value}}`);
+    socket.send(`{"type":"state","seq":1,"value":${value}}`);
   };
 }
 
@@ -114,7 +116,7 @@ describe("the value", () => {
     for (const [width, height] of screens) {
       await page.setViewportSize({ width, height });
       for (const value of limits) {
-        socket.send(`{"type":"state","value":${value}}`);
+        socket.send(`{"type":"state","seq":1,"value":${value}}`);
         await untilAllShow([page], value);
         assert.equal(await page.evaluate(valueFits), true, `${value} does not fit in ${width} × ${height}`);
       }
@@ -126,7 +128,8 @@ describe("the value", () => {
     const page = await openCounterServedBy((socket) => {
       joins("0")(socket);
       socket.onMessage(() => {
-        for (let value = 1; value <= 1_000; value += 1) socket.send(`{"type":"state","value":${value}}`);
+        socket.send('{"type":"ack","id":1,"seq":2}');
+        for (let seq = 2; seq <= 1_001; seq += 1) socket.send(`{"type":"state","seq":${seq},"value":${seq - 1}}`);
       });
     });
     await untilShown(page, "#spoken", "0");
@@ -143,15 +146,76 @@ describe("the value", () => {
   });
 });
 
+describe("a change of one's own", () => {
+  test("is shown at once, and then whether it is saved", async () => {
+    let socket;
+    const page = await openCounterServedBy((opened) => {
+      joins("5")(opened);
+      socket = opened;
+    });
+    await untilAllShow([page], 5);
+    assert.equal(await page.textContent("#pending"), "");
+    await press(page, "Plus", 2);
+    assert.equal(await page.textContent("#value"), "7");
+    await untilShown(page, "#pending", "Sending…");
+    socket.send('{"type":"ack","id":1,"seq":2}');
+    socket.send('{"type":"ack","id":2,"seq":3}');
+    await untilShown(page, "#pending", "Saved");
+    assert.equal(await page.textContent("#value"), "7");
+    socket.send('{"type":"state","seq":3,"value":17}');
+    await untilAllShow([page], 17);
+    await page.context().close();
+  });
+
+  test("is not spoken more often than others", async () => {
+    const page = await openCounterServedBy((socket) => {
+      joins("0")(socket);
+      let id = 0;
+      socket.onMessage(() => socket.send(`{"type":"ack","id":${(id += 1)},"seq":${id + 1}}`));
+    });
+    await untilShown(page, "#spoken", "0");
+    await page.evaluate(() => {
+      globalThis.spoken = [];
+      const speaks = (changes) => globalThis.spoken.push(...changes.map(({ target }) => target.textContent));
+      for (const live of document.querySelectorAll("[role=status]")) {
+        new MutationObserver(speaks).observe(live, { childList: true, subtree: true, characterData: true });
+      }
+    });
+    await press(page, "Plus", 20);
+    await untilShown(page, "#spoken", "20");
+    assert.deepEqual(await page.evaluate(() => globalThis.spoken), ["20"]);
+    await page.context().close();
+  });
+});
+
 describe("bad news", () => {
   test("what the server refuses is shown in its words", async () => {
     const page = await openCounterServedBy((socket) => {
       joins("5")(socket);
-      socket.onMessage(() => socket.send('{"type":"error","code":"out_of_range","message":"it goes no higher"}'));
+      socket.onMessage(() => socket.send('{"type":"error","code":"out_of_range","message":"it goes no higher","id":1}'));
     });
     await press(page, "Plus");
     await untilShown(page, "#notice", "it goes no higher");
     assert.equal(await page.textContent("#value"), "5");
+    await page.context().close();
+  });
+
+  test("what nobody knows is told, and counted", async () => {
+    let connections = 0;
+    const page = await openCounterServedBy((socket) => {
+      connections += 1;
+      joins("5")(socket);
+      let sent = 0;
+      socket.onMessage(() => {
+        sent += 1;
+        if (connections === 1 && sent === 2) socket.close({ code: 1012 });
+      });
+    });
+    await untilAllShow([page], 5);
+    await press(page, "Plus", 2);
+    await untilShown(page, "#notice", "Nobody can tell whether 2 changes of yours counted.");
+    await untilAllShow([page], 5);
+    await untilShown(page, "#status", "Connected");
     await page.context().close();
   });
 

@@ -475,10 +475,8 @@ impl Client {
     fn overtake(&mut self) {
         let Some(place) = self.place() else { return };
         let tab = &self.tabs[place];
-        // Whom the server does not know yet, it would tell that it has been forgotten.
-        let is_known = !self.decided.is_empty();
         let is_busy = !tab.in_flight.is_empty() || tab.is_retrying;
-        if !is_known || is_busy || !self.storage.is_empty() {
+        if is_busy || !self.storage.is_empty() {
             return;
         }
         for _ in 0..2 {

@@ -1,0 +1,38 @@
+// What a program in TypeScript may say to the library, and what it may not. Nothing here is run: types.test.mjs lets the
+// compiler read it.
+import { ActionError, Connection, counter, parseExactly, type ConnectionOptions, type Decision } from "statesync-client";
+
+const room = new Connection("ws://localhost:6789/", { apply: counter, parse: parseExactly });
+new Connection(new URL("ws://localhost:6789/"));
+
+const decision: Promise<Decision> = room.act({ action: "plus", by: 5 });
+decision.then(({ id, seq, duplicate }) => [id satisfies number, seq satisfies number | null, duplicate satisfies boolean]);
+decision.catch((error: unknown) => error instanceof ActionError && error.code.toUpperCase());
+
+room.addEventListener("state", ({ detail }) => detail.seq.toFixed());
+room.addEventListener("users", ({ detail }) => detail.count.toFixed());
+room.addEventListener("pending", ({ detail }) => detail.count.toFixed());
+room.addEventListener("ack", ({ detail }) => detail.action.action.toUpperCase());
+room.addEventListener("error", ({ detail }) => detail.code.toUpperCase(), { once: true });
+room.addEventListener("status", ({ detail }) => {
+  if (detail.status === "waiting") detail.retryInMs.toFixed();
+  if (detail.status === "closed") detail.reason.toUpperCase();
+  // @ts-expect-error: only one that waits says for how long
+  detail.retryInMs;
+});
+room.pending satisfies number;
+room.confirmed?.seq satisfies number | undefined;
+room.welcome?.epoch satisfies string | undefined;
+room.close();
+
+// What browsers and other libraries bring can be given as it is.
+({ storage: sessionStorage, locks: navigator.locks, WebSocket, window, document }) satisfies ConnectionOptions;
+
+// @ts-expect-error: an action says which
+room.act({ by: 5 });
+// @ts-expect-error: there is no such event
+room.addEventListener("open", () => {});
+// @ts-expect-error: what is told is told
+room.pending = 0;
+// @ts-expect-error: there is no such option
+new Connection("ws://localhost:6789/", { retries: 3 });
