@@ -14,41 +14,62 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The first wait after something was refused with `retry`, and the longest.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(30);
 /// How long `welcome` may take before the client comes again.
 const WELCOME_PATIENCE: Duration = Duration::from_secs(1);
 /// What a client keeps for itself before it asks for nothing new.
-const MOST_UNDECIDED: usize = 100;
+const MOST_KEPT: usize = 100;
 
-/// An action that is kept until it is decided.
+/// An action that has a number, and so may have been sent.
 #[derive(Debug, Clone, Copy)]
 struct Kept {
     id: u64,
     action: Action,
-    was_sent: bool,
 }
 
-/// What outlives a reload.
+/// What outlives a reload (the rule 1).
 struct Storage {
     identity: String,
+    /// The `seq` and the `epoch` of its first `welcome`.
+    first_welcome: Option<(u64, String)>,
     next: u64,
     undecided: VecDeque<Kept>,
+    /// Not sent yet.
+    waiting: VecDeque<Action>,
 }
 
 impl Storage {
     fn new(rng: &mut Rng) -> Self {
-        let identity = std::iter::repeat_with(|| rng.alphanumeric()).take(20).collect();
-        Self { identity, next: 1, undecided: VecDeque::new() }
+        Self {
+            identity: std::iter::repeat_with(|| rng.alphanumeric()).take(20).collect(),
+            first_welcome: None,
+            next: 1,
+            undecided: VecDeque::new(),
+            waiting: VecDeque::new(),
+        }
     }
 
-    fn keep(&mut self, action: Action) {
-        self.undecided.push_back(Kept { id: self.next, action, was_sent: false });
+    /// Gives the next action its number.
+    fn number(&mut self) -> Option<u64> {
+        let action = self.waiting.pop_front()?;
+        let id = self.next;
+        self.undecided.push_back(Kept { id, action });
         self.next += 1;
+        Some(id)
     }
 
-    fn was_used(&self) -> bool {
-        // What is not kept any more was decided.
-        let is_kept = self.undecided.len() as u64 + 1 == self.next;
-        !is_kept || self.undecided.iter().any(|kept| kept.was_sent)
+    fn is_empty(&self) -> bool {
+        self.undecided.is_empty() && self.waiting.is_empty()
+    }
+
+    /// By the rule 6, for a server that does not know the identity: it has forgotten it.
+    fn is_forgotten(&self, welcome: &Welcome) -> bool {
+        let first = self.first_welcome.as_ref();
+        let is_as_it_was = first
+            .is_some_and(|(seq, epoch)| welcome.epoch == *epoch && welcome.forgotten_until <= *seq);
+        self.next > 1 && !is_as_it_was
     }
 }
 
@@ -144,13 +165,13 @@ impl Client {
 
     /// Does one thing, without any trouble of its own making, and no more.
     pub fn run_once(mut self, action: Action) -> Vec<History> {
-        self.storage.keep(action);
+        self.storage.waiting.push_back(action);
         self.settle()
     }
 
     fn settle(mut self) -> Vec<History> {
         let start = Instant::now();
-        while !self.storage.undecided.is_empty() && start.elapsed() < DEADLINE {
+        while !self.storage.is_empty() && start.elapsed() < DEADLINE {
             self.turn(Phase::Calm);
         }
         self.histories.push(self.history);
@@ -196,7 +217,7 @@ impl Client {
                 cursor: 0,
                 is_retrying: false,
                 retry_after: Instant::now(),
-                retry_pause: Duration::from_millis(10),
+                retry_pause: RETRY_PAUSE,
                 window: self.moods.usize(1..=64),
             }),
             Err(why) => {
@@ -253,20 +274,16 @@ impl Client {
                 self.weather.count(if duplicate { Count::Duplicates } else { Count::Acked });
                 self.answered(place, id);
                 self.decide(id);
+                self.tabs[place].retry_pause = RETRY_PAUSE;
                 None
             }
-            What::Refused { code, .. } if code == "forgotten" => {
-                Some(self.take_new_identity(false))
-            }
-            What::Refused { id: Some(id), retry: true, code, .. } => {
+            What::Refused { code, .. } if code == "forgotten" => Some(self.take_new_identity()),
+            What::Refused { id: Some(id), retry: true, .. } => {
                 self.weather.count(Count::Retries);
                 self.answered(place, id);
                 let tab = &mut self.tabs[place];
                 tab.is_retrying = true;
-                if code == "not_durable" {
-                    tab.retry_after = Instant::now() + tab.retry_pause;
-                    tab.retry_pause *= 2;
-                }
+                tab.retry_after = Instant::now() + tab.retry_pause;
                 None
             }
             What::Refused { id: Some(id), duplicate, .. } => {
@@ -289,12 +306,15 @@ impl Client {
     fn welcome(&mut self, place: usize, welcome: Welcome) -> Option<Outcome> {
         self.backoff = Duration::ZERO;
         let last_id = welcome.last_id;
+        let first = || (welcome.seq, welcome.epoch.clone());
+        self.storage.first_welcome.get_or_insert_with(first);
+        let is_forgotten = self.storage.is_forgotten(&welcome);
         let tab = &mut self.tabs[place];
         tab.window = tab.window.min(welcome.max_in_flight as usize);
         tab.welcome = Some(welcome);
         match last_id {
-            None if self.storage.was_used() => return Some(self.take_new_identity(true)),
-            Some(last) if last >= self.storage.next => return Some(self.take_new_identity(true)),
+            None if is_forgotten => return Some(self.take_new_identity()),
+            Some(last) if last >= self.storage.next => return Some(self.take_new_identity()),
             None => {}
             Some(last) => {
                 let undecided = self.storage.undecided.iter().map(|kept| kept.id);
@@ -323,19 +343,14 @@ impl Client {
         }
     }
 
-    /// The rules 6 and 7: what was sent is unknown, what was not is safe to send.
-    fn take_new_identity(&mut self, is_unknown: bool) -> Outcome {
+    /// The rules 6, 7 and 9: what has a number is unknown, what has none is safe to send.
+    fn take_new_identity(&mut self) -> Outcome {
         self.weather.count(Count::NewIdentities);
         let old = std::mem::replace(&mut self.storage, Storage::new(&mut self.actions));
         for kept in old.undecided {
-            if kept.was_sent {
-                self.history.add(self.connections, What::GivenUp { id: kept.id });
-                self.weather.count(Count::GivenUp);
-            }
-            if !kept.was_sent || !is_unknown {
-                self.storage.keep(kept.action);
-            }
+            self.history.add(self.connections, What::GivenUp { id: kept.id });
         }
+        self.storage.waiting = old.waiting;
         self.identities += 1;
         let who = format!("{}, identity {}", self.name, self.identities);
         let history =
@@ -348,13 +363,14 @@ impl Client {
 
     /// The client's user acts, now and then.
     fn act(&mut self) {
-        if self.storage.undecided.len() >= MOST_UNDECIDED || self.moods.u8(0..4) > 0 {
+        let kept = self.storage.undecided.len() + self.storage.waiting.len();
+        if kept >= MOST_KEPT || self.moods.u8(0..4) > 0 {
             return;
         }
         let count = if self.moods.u8(0..20) == 0 { 40 } else { self.moods.usize(1..=6) };
         for _ in 0..count {
             let by = self.actions.i64(1..=9);
-            self.storage.keep(match self.actions.u8(0..40) {
+            self.storage.waiting.push_back(match self.actions.u8(0..40) {
                 0 => Action::TooMuch,
                 1 => Action::Nonsense,
                 2..22 => Action::Plus(by),
@@ -377,21 +393,21 @@ impl Client {
                 return;
             }
             tab.is_retrying = false;
+            tab.retry_pause = (tab.retry_pause * 2).min(LONGEST_RETRY_PAUSE);
             tab.cursor = 0;
         }
         let room = tab.room();
         let cursor = tab.cursor;
         let waiting = self.storage.undecided.iter().filter(|kept| kept.id >= cursor);
-        let ids: Vec<u64> = waiting.take(room).map(|kept| kept.id).collect();
+        let mut ids: Vec<u64> = waiting.take(room).map(|kept| kept.id).collect();
+        let more = room - ids.len();
+        ids.extend(std::iter::from_fn(|| self.storage.number()).take(more));
         ids.into_iter().for_each(|id| self.send_one(place, id));
     }
 
     fn send_one(&mut self, place: usize, id: u64) {
         let at = self.storage.undecided.binary_search_by_key(&id, |kept| kept.id);
-        let kept = &mut self.storage.undecided[at.expect("only what is undecided is sent")];
-        // Kept before it is sent (the rule 1), and that it is sent, too (the rule 6).
-        kept.was_sent = true;
-        let action = kept.action;
+        let action = self.storage.undecided[at.expect("only what is undecided is sent")].action;
         let tab = &mut self.tabs[place];
         self.history.add(tab.number, What::Sent { id, action });
         tab.in_flight.insert(id);
@@ -407,8 +423,8 @@ impl Client {
             30..70 => self.repeat(),
             70..80 => self.overtake(),
             80..110 => self.go_on_where_the_place_is_taken(),
-            110..118 if self.storage.undecided.is_empty() && self.storage.was_used() => {
-                self.take_new_identity(true);
+            110..118 if self.storage.undecided.is_empty() && self.storage.next > 1 => {
+                self.take_new_identity();
             }
             _ => {}
         }
@@ -431,7 +447,8 @@ impl Client {
         if self.tabs.len() == 1 && self.place().is_some() {
             self.weather.count(Count::SecondConnections);
             let by = self.actions.i64(1..=9);
-            (0..self.moods.usize(0..20)).for_each(|_| self.storage.keep(Action::Plus(by)));
+            (0..self.moods.usize(0..20))
+                .for_each(|_| self.storage.waiting.push_back(Action::Plus(by)));
             self.send();
             self.open();
         }
@@ -458,15 +475,14 @@ impl Client {
     fn overtake(&mut self) {
         let Some(place) = self.place() else { return };
         let tab = &self.tabs[place];
-        // Whom the server does not know yet, it would tell that it has been forgotten.
-        let is_known = !self.decided.is_empty();
         let is_busy = !tab.in_flight.is_empty() || tab.is_retrying;
-        if !is_known || is_busy || self.storage.undecided.len() > 1 {
+        if is_busy || !self.storage.is_empty() {
             return;
         }
-        while self.storage.undecided.len() < 2 {
+        for _ in 0..2 {
             let by = self.actions.i64(1..=9);
-            self.storage.keep(Action::Plus(by));
+            self.storage.waiting.push_back(Action::Plus(by));
+            self.storage.number();
         }
         let second = self.storage.undecided[1].id;
         self.weather.count(Count::Overtakings);

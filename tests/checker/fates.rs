@@ -4,7 +4,7 @@ use super::{
     history::{Action, History, Record, Welcome, What},
     rules::{Shown, Violation},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// So many numbers back the server knows whether one was refused.
 const REMEMBERED: u64 = 64;
@@ -31,9 +31,6 @@ pub struct Fate {
     answered_as_new: bool,
     /// It was decided; how, was not said.
     is_settled: bool,
-    /// Its client told its user that what became of it is unknown. Without a verdict it was not
-    /// applied: in the end each identity is looked at once more.
-    pub given_up: bool,
 }
 
 impl Fate {
@@ -48,7 +45,6 @@ impl Fate {
             sends: 0,
             answered_as_new: false,
             is_settled: false,
-            given_up: false,
         }
     }
 
@@ -72,9 +68,11 @@ impl Fate {
 struct Follower<'a> {
     history: &'a History,
     fates: BTreeMap<u64, Fate>,
-    /// Per connection: the `last_id` it began with, and which ids it has sent.
+    /// Per connection: the `last_id` it began with, and what it has sent and no answer to.
     came_with: BTreeMap<usize, u64>,
-    sent_on: BTreeMap<usize, BTreeSet<u64>>,
+    unanswered: BTreeMap<usize, VecDeque<u64>>,
+    /// The connections that had their first state.
+    had_state: BTreeSet<usize>,
     /// Per connection: the highest number that was known to be decided when it was opened.
     decided_before: BTreeMap<usize, Option<u64>>,
     highest_decided: Option<u64>,
@@ -86,7 +84,8 @@ pub fn fates(history: &History, shown: &Shown) -> Result<Vec<Fate>, Violation> {
         history,
         fates: BTreeMap::new(),
         came_with: BTreeMap::new(),
-        sent_on: BTreeMap::new(),
+        unanswered: BTreeMap::new(),
+        had_state: BTreeSet::new(),
         decided_before: BTreeMap::new(),
         highest_decided: None,
     };
@@ -111,7 +110,11 @@ impl Follower<'_> {
                 let fate = fate.or_insert_with(|| Fate::new(*id, *action, record.at));
                 assert_eq!(fate.action, *action, "the checker itself has used number {id} twice");
                 fate.sends += 1;
-                self.sent_on.entry(connection).or_default().insert(*id);
+                self.unanswered.entry(connection).or_default().push_back(*id);
+                Ok(())
+            }
+            What::State { seq, .. } => {
+                self.state(connection, *seq);
                 Ok(())
             }
             What::Acked { id, seq, duplicate } => self.acked(connection, *id, *seq, *duplicate),
@@ -120,10 +123,6 @@ impl Follower<'_> {
             }
             What::Refused { id: None, code, .. } => {
                 Err(format!("an action with a good number was refused without it: {code}"))
-            }
-            What::GivenUp { id } => {
-                self.fates.get_mut(id).expect("only what was sent is given up").given_up = true;
-                Ok(())
             }
             _ => Ok(()),
         }
@@ -167,12 +166,22 @@ impl Follower<'_> {
         Ok(())
     }
 
-    /// The action that an answer is about.
+    /// The first state has in it all that `welcome` said is applied.
+    fn state(&mut self, connection: usize, seq: u64) {
+        if self.had_state.insert(connection)
+            && let Some(last_id) = self.came_with.get(&connection)
+        {
+            let (_, last) = self.fates.range_mut(..=last_id).next_back().expect("it was checked");
+            last.latest = last.latest.min(seq);
+        }
+    }
+
+    /// The action that an answer is about. Answers come in the order in which actions were sent.
     fn answered(&mut self, connection: usize, id: u64) -> Result<&mut Fate, String> {
-        let was_sent = self.sent_on.get(&connection).is_some_and(|sent| sent.contains(&id));
+        let next = self.unanswered.get_mut(&connection).and_then(VecDeque::pop_front);
         match self.fates.get_mut(&id) {
-            Some(fate) if was_sent => Ok(fate),
-            _ => Err(format!("number {id} was answered on a connection that never sent it")),
+            Some(fate) if next == Some(id) => Ok(fate),
+            _ => Err(format!("{id} was answered; the next answer here must be about {next:?}")),
         }
     }
 
@@ -292,7 +301,7 @@ impl Follower<'_> {
             (Some(Verdict::Refused), Some(_)) => {
                 Err(format!("action {id} is {action:?}, and was refused for good"))
             }
-            (None, _) if !fate.given_up => {
+            (None, _) => {
                 let how = if fate.is_settled { "how, was never said" } else { "it never was" };
                 Err(format!("action {id} was to be decided; {how}"))
             }

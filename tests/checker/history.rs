@@ -52,6 +52,7 @@ pub struct Welcome {
     pub seq: u64,
     pub last_id: Option<u64>,
     pub refused: Vec<u64>,
+    pub forgotten_until: u64,
     pub max_in_flight: u64,
     pub heartbeat_ms: u64,
 }
@@ -83,7 +84,7 @@ pub enum What {
         retry: bool,
         duplicate: bool,
     },
-    /// Told to its user as unknown (the client's rule 6).
+    /// Told to its user as unknown (the client's rules 6, 7 and 9).
     GivenUp {
         id: u64,
     },
@@ -125,6 +126,7 @@ impl What {
                 .iter()
                 .map(Value::as_u64)
                 .collect::<Option<_>>()?,
+            forgotten_until: event["forgotten_until"].as_u64()?,
             max_in_flight: event["max_in_flight"].as_u64()?,
             heartbeat_ms: event["heartbeat_ms"].as_u64()?,
         }))

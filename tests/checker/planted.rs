@@ -43,7 +43,7 @@ impl Story {
             at,
             &format!(
                 r#"{{"type":"welcome","protocol":"statesync.v1","session":{at},"epoch":"e",
-                "seq":{seq},"last_id":{last_id},"refused":{refused:?},"max_in_flight":64,
+                "seq":{seq},"last_id":{last_id},"refused":{refused:?},"forgotten_until":0,"max_in_flight":64,
                 "heartbeat_ms":20000}}"#
             ),
         )
@@ -133,17 +133,14 @@ fn what_follows_the_protocol_passes() {
     passes(vec![overtaking], 10);
 }
 
-/// Its user was told that it is unknown. The last look at the identity says what became of it.
 #[test]
-fn an_action_that_was_given_up_counts_if_it_was_applied() {
-    let given_up = || {
-        let story = Story::of("Ann").welcome(1, 0, None).plus(1, 1, 5).welcome(2, 0, None);
-        story.add(2, What::GivenUp { id: 1 }).state(2, 0, 0)
-    };
-    passes(vec![given_up().welcome(3, 0, None)], 0);
-    passes(vec![given_up().welcome(3, 1, Some(1)).state(3, 1, 5)], 5);
-    breaks("the final sum", vec![given_up().welcome(3, 1, Some(1))], 0);
-    breaks("each state is the sum", vec![given_up().welcome(3, 1, None).state(3, 1, 5)], 5);
+fn who_was_cut_off_before_anything_arrived_sends_again_from_number_1() {
+    let story = || Story::of("Ann").welcome(1, 0, None).plus(1, 1, 5).welcome(2, 0, None);
+    passes(vec![story().plus(2, 1, 5).ack(2, 1, 1).state(2, 1, 5)], 5);
+    // It arrived, but was not kept yet when the second connection came.
+    passes(vec![story().plus(2, 1, 5).ack_again(2, 1, 1)], 5);
+    breaks("exactly once", vec![story()], 0);
+    breaks("nothing odd", vec![story().add(2, What::GivenUp { id: 1 })], 0);
 }
 
 #[test]
@@ -193,6 +190,20 @@ fn answers_to_nothing_are_found() {
     breaks("exactly once", vec![ann().ack(2, 3, 3)], 8);
     breaks("exactly once", vec![ann().plus(2, 3, 1).ack_again(2, 3, 3)], 9);
     breaks("exactly once", vec![ann().plus(2, 3, 1).refused(2, 3, "id_too_old", false)], 9);
+}
+
+#[test]
+fn answers_in_another_order_are_found() {
+    let both = || ann().plus(2, 3, 1).plus(2, 2, 3);
+    passes(vec![both().ack(2, 3, 3).ack_again(2, 2, 3)], 9);
+    breaks("exactly once", vec![both().ack_again(2, 2, 2).ack(2, 3, 3)], 9);
+}
+
+#[test]
+fn a_first_state_without_what_welcome_said_is_applied_is_found() {
+    let story = || Story::of("Ann").welcome(1, 0, None).plus(1, 1, 5).welcome(2, 2, Some(1));
+    passes(vec![story().state(2, 1, 5)], 5);
+    breaks("one order", vec![story().state(2, 0, 0).state(2, 1, 5)], 5);
 }
 
 #[test]

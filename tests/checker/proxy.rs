@@ -118,30 +118,16 @@ fn serve(
         if phase == Phase::Over {
             return;
         }
-        // Made for each connection, so that the plan of the next does not depend on this one.
+        // Of its own, so that the plan of the next does not depend on this one.
         let mut own = Rng::with_seed(rng.u64(..));
         let plans = if phase == Phase::Storm { Plan::pair(&mut own) } else { [Plan::NONE; 2] };
         let server = *server.lock().expect("no panic");
         // Without a server the client's connection ends at once.
-        let (Ok(client), Some(server)) = (client, server) else { continue };
-        let Ok(server) = TcpStream::connect_timeout(&server, DEADLINE) else { continue };
-        weather.count(Count::Connections);
-        if plans.iter().any(|plan| !plan.delay.is_zero()) {
-            weather.count(Count::Delays);
-        }
-        let link = Arc::new(Link { weather: weather.clone(), phase, is_over: false.into() });
-        let (client, server) = (Arc::new(client), Arc::new(server));
-        for socket in [&client, &server] {
-            let set = socket.set_nodelay(true).and(socket.set_read_timeout(Some(GLANCE)));
-            set.and(socket.set_write_timeout(Some(GLANCE))).expect("socket options");
-        }
-        let (from_client, from_server) = (plans[0], plans[1]);
-        let ends = [(client.clone(), server.clone()), (server, client)];
-        for ((from, to), (plan, side)) in
-            ends.into_iter().zip([(from_client, Side::Client), (from_server, Side::Server)])
+        if let (Ok(client), Some(server)) = (client, server)
+            && let Ok(server) = TcpStream::connect_timeout(&server, DEADLINE)
         {
-            let link = link.clone();
-            thread::spawn(move || link.carry(from, to, plan, side));
+            let link = Link { weather: weather.clone(), phase, is_over: false.into() };
+            link.begin(client, server, plans);
         }
     }
 }
@@ -155,6 +141,24 @@ struct Link {
 }
 
 impl Link {
+    /// Carries in both directions, each in a thread of its own.
+    fn begin(self, client: TcpStream, server: TcpStream, [up, down]: [Plan; 2]) {
+        self.weather.count(Count::Connections);
+        if !up.delay.is_zero() {
+            self.weather.count(Count::Delays);
+        }
+        for socket in [&client, &server] {
+            let set = socket.set_nodelay(true).and(socket.set_read_timeout(Some(GLANCE)));
+            set.and(socket.set_write_timeout(Some(GLANCE))).expect("socket options");
+        }
+        let (link, client, server) = (Arc::new(self), Arc::new(client), Arc::new(server));
+        thread::spawn({
+            let (link, from, to) = (link.clone(), client.clone(), server.clone());
+            move || link.carry(from, to, up, Side::Client)
+        });
+        thread::spawn(move || link.carry(server, client, down, Side::Server));
+    }
+
     fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed) || self.weather.phase() > self.phase
     }

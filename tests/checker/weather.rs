@@ -42,13 +42,12 @@ pub enum Count {
     Duplicates,
     RefusedForGood,
     Retries,
-    GivenUp,
     Connections,
     Refusals,
 }
 
 /// Names, and which of them are faults that each run must have had.
-const COUNTS: [(Count, &str, bool); 24] = [
+const COUNTS: [(Count, &str, bool); 23] = [
     (Count::Kills, "SIGKILL", true),
     (Count::KillsInStart, "SIGKILL during the start", true),
     (Count::Terms, "SIGTERM", true),
@@ -70,7 +69,6 @@ const COUNTS: [(Count, &str, bool); 24] = [
     (Count::Duplicates, "duplicate answer", true),
     (Count::RefusedForGood, "refused for good", true),
     (Count::Retries, "refused with retry", true),
-    (Count::GivenUp, "given up as unknown", false),
     (Count::Connections, "connection", true),
     (Count::Refusals, "handshake without success", true),
 ];
