@@ -10,7 +10,7 @@
 
 mod recovery;
 
-pub use recovery::{StartupError, recover};
+pub use recovery::{StartupError, Unsaved, recover};
 
 use crate::{
     fanout::{Drained, Inbox, Parcel, Vital},
@@ -93,9 +93,8 @@ pub struct StateServer {
     batch: Vec<Act>,
     /// What the journal was given and has not answered for.
     pending: VecDeque<Pending>,
-    /// Entries applied since the last snapshot, and their bytes.
-    unsaved_entries: usize,
-    unsaved_bytes: usize,
+    /// What was applied since the last snapshot.
+    unsaved: Unsaved,
     deliveries: Vec<Delivery>,
     /// Credit to give back, after the deliveries that answer for it.
     taken: Vec<(SessionAddress, usize)>,
@@ -120,10 +119,11 @@ struct Pending {
 }
 
 impl StateServer {
-    /// A server that goes on from `state` with the journal that gave it, and reaches each worker
-    /// thread through its inbox. `vital` tells when the actor is gone.
+    /// A server that goes on from `state`, which was [recovered](recover) from the journal, and
+    /// reaches each worker thread through its inbox. `vital` tells when the actor is gone.
     pub fn new(
         state: State,
+        unsaved: Unsaved,
         journal: Writer,
         inboxes: Vec<Arc<Inbox>>,
         presence_interval: Duration,
@@ -140,8 +140,7 @@ impl StateServer {
             start: Instant::now(),
             batch: Vec::new(),
             pending: VecDeque::new(),
-            unsaved_entries: 0,
-            unsaved_bytes: 0,
+            unsaved,
             deliveries: Vec::new(),
             taken: Vec::new(),
             is_presence_timer_set: false,
@@ -242,15 +241,16 @@ impl StateServer {
     fn apply(&mut self, position: u64, Pending { entry, bytes, sender, cost }: Pending) {
         self.state.apply(position, &entry, Some(&sender), &mut self.deliveries);
         self.taken.push((sender.session, cost));
-        self.unsaved_entries += 1;
-        self.unsaved_bytes += bytes;
+        self.unsaved.entries += 1;
+        self.unsaved.bytes += bytes;
     }
 
     fn save_if_due(&mut self) {
-        if self.unsaved_entries < SNAPSHOT_ENTRIES && self.unsaved_bytes < SNAPSHOT_BYTES {
+        let Unsaved { entries, bytes } = self.unsaved;
+        if entries < SNAPSHOT_ENTRIES && bytes < SNAPSHOT_BYTES {
             return;
         }
-        (self.unsaved_entries, self.unsaved_bytes) = (0, 0);
+        self.unsaved = Unsaved::default();
         let position = self.state.position();
         let bytes = self.state.save().into();
         if let Some(journal) = &mut self.journal {
@@ -504,6 +504,11 @@ mod tests {
     /// A server with a counter and an echo, and what surrounds it. The journal has two entries: its
     /// limits and the counter.
     fn setting() -> Setting {
+        setting_after(Unsaved::default())
+    }
+
+    /// The same, and so much was read when it started.
+    fn setting_after(unsaved: Unsaved) -> Setting {
         let plan = |(path, name): (&str, &str)| RoomPlan {
             path: path.into(),
             kind: kind(name, &Default::default()).expect("known"),
@@ -520,7 +525,7 @@ mod tests {
         let (gone, _) = tokio::sync::mpsc::unbounded_channel();
         let vital = Vital::new("state server", &gone);
         let (journal, inboxes) = (Writer::inline(Box::new(journal)), vec![inbox.clone()]);
-        let server = StateServer::new(state, journal, inboxes, Duration::ZERO, vital);
+        let server = StateServer::new(state, unsaved, journal, inboxes, Duration::ZERO, vital);
         Setting { server, watch, inbox }
     }
 
@@ -654,6 +659,20 @@ mod tests {
     }
 
     #[test]
+    fn what_was_read_at_the_start_counts_towards_a_snapshot() {
+        // Else a server that is restarted often would never save one.
+        for unsaved in [
+            Unsaved { entries: SNAPSHOT_ENTRIES - 1, bytes: 0 },
+            Unsaved { entries: 0, bytes: SNAPSHOT_BYTES - 1 },
+        ] {
+            let mut setting = setting_after(unsaved);
+            setting.told([act(COUNTER, "{\"by\":1}")]);
+            let snapshots = setting.watch.snapshots.load(Ordering::Relaxed);
+            assert_eq!(snapshots, 1, "after {unsaved:?} and one more");
+        }
+    }
+
+    #[test]
     fn entry_times_never_fall_though_the_clock_does() {
         let mut setting = setting();
         let mut late = setting.server.state;
@@ -663,7 +682,9 @@ mod tests {
         let (gone, _) = tokio::sync::mpsc::unbounded_channel();
         let vital = Vital::new("state server", &gone);
         let journal = setting.server.journal.take().expect("not finished");
-        setting.server = StateServer::new(late, journal, Vec::new(), Duration::ZERO, vital);
+        let unsaved = Unsaved::default();
+        setting.server =
+            StateServer::new(late, unsaved, journal, Vec::new(), Duration::ZERO, vital);
         assert_eq!(setting.server.entry_time(), at, "the journal was written by a faster clock");
         assert_eq!(setting.server.entry_time(), at);
     }

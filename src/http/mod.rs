@@ -21,7 +21,7 @@ use crate::{
     fanout::{Inbox, Vital},
     journal::{self, DiskJournal, Durability, Journal, MemoryJournal, Writer},
     room::{self, RoomId, RoomKind},
-    server::{self, Finish, StartupError, StateServer},
+    server::{self, Finish, StartupError, StateServer, Unsaved},
     state::{DedupLimits, Facts, RoomPlan, State},
 };
 use actix::{Actor, Arbiter};
@@ -155,6 +155,7 @@ pub struct Server {
     config: Arc<Config>,
     rooms: Arc<Rooms>,
     state: State,
+    unsaved: Unsaved,
     journal: Writer,
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
@@ -167,7 +168,7 @@ impl Server {
     /// What the operator has to change.
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let rooms = Arc::new(Rooms::open(&config).map_err(StartError::Rooms)?);
-        let (state, journal) = open_state(&config, &rooms).map_err(StartError::Journal)?;
+        let (state, unsaved, journal) = open_state(&config, &rooms).map_err(StartError::Journal)?;
         let mut listeners = Vec::new();
         for address in &config.server.bind {
             let opened = listener::listen(address)
@@ -176,7 +177,8 @@ impl Server {
         }
         let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok());
         let addresses = addresses.collect();
-        Ok(Self { config: Arc::new(config), rooms, state, journal, addresses, listeners })
+        let config = Arc::new(config);
+        Ok(Self { config, rooms, state, unsaved, journal, addresses, listeners })
     }
 
     /// The addresses that are open, with the ports that the system chose for port 0.
@@ -201,13 +203,13 @@ impl Server {
     /// # Errors
     /// Why the server stopped by itself.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { config, rooms, state, journal, listeners, .. } = self;
+        let Self { config, rooms, state, unsaved, journal, listeners, .. } = self;
         let inboxes = (0..config.server.workers).map(|_| Inbox::new(MAX_WAITING_BROADCASTS));
         let inboxes: Vec<_> = inboxes.map(Arc::new).collect();
         let (watch, mut gone) = mpsc::unbounded_channel();
         let vital = Vital::new("state server", &watch);
         let interval = config.delivery.presence_interval;
-        let server = StateServer::new(state, journal, inboxes.clone(), interval, vital);
+        let server = StateServer::new(state, unsaved, journal, inboxes.clone(), interval, vital);
         // On a thread of its own.
         let server = StateServer::start_in_arbiter(&Arbiter::new().handle(), |_| server);
         let connections = Connections::new(
@@ -265,7 +267,7 @@ impl Server {
 }
 
 /// Opens the journal and reads it.
-fn open_state(config: &Config, rooms: &Rooms) -> Result<(State, Writer), StartupError> {
+fn open_state(config: &Config, rooms: &Rooms) -> Result<(State, Unsaved, Writer), StartupError> {
     let mut journal = open_journal(&config.journal)?;
     let facts = Facts {
         epoch: journal.epoch().to_owned(),
@@ -279,7 +281,7 @@ fn open_state(config: &Config, rooms: &Rooms) -> Result<(State, Writer), Startup
         max_clients: config.dedup.max_clients,
     };
     let mut state = State::new(&rooms.plans, facts, config.delivery.presence_interval);
-    server::recover(&mut state, &mut *journal, limits)?;
+    let unsaved = server::recover(&mut state, &mut *journal, limits)?;
     let config::Journal { kind, sync, sync_interval, .. } = config.journal;
     let writer = match kind {
         JournalKind::Memory => Writer::inline(journal),
@@ -288,7 +290,7 @@ fn open_state(config: &Config, rooms: &Rooms) -> Result<(State, Writer), Startup
             Writer::threaded(journal, sync_every).map_err(StartupError::Thread)?
         }
     };
-    Ok((state, writer))
+    Ok((state, unsaved, writer))
 }
 
 fn open_journal(config: &config::Journal) -> Result<Box<dyn Journal>, StartupError> {

@@ -42,6 +42,15 @@ impl From<RecoverError> for StartupError {
     }
 }
 
+/// What was read behind the newest snapshot, and counts towards the next.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unsaved {
+    /// Entries.
+    pub entries: usize,
+    /// Their bytes.
+    pub bytes: usize,
+}
+
 /// Brings `state`, which has only the rooms of the configuration, to where the journal ends, and
 /// notes in the journal what is new in the configuration.
 ///
@@ -51,12 +60,14 @@ pub fn recover(
     state: &mut State,
     journal: &mut dyn Journal,
     limits: DedupLimits,
-) -> Result<(), StartupError> {
+) -> Result<Unsaved, StartupError> {
     if let Some(snapshot) = journal.snapshot()? {
         state.restore(snapshot.position, &snapshot.bytes)?;
     }
-    let mut wrong = None;
+    let (mut unsaved, mut wrong) = (Unsaved::default(), None);
     journal.read(state.position(), &mut |position, record| {
+        unsaved.entries += 1;
+        unsaved.bytes += record.len();
         if wrong.is_none() {
             wrong = state.replay(position, record).err();
         }
@@ -68,12 +79,12 @@ pub fn recover(
     let records: Vec<_> =
         state.missing_entries(limits, wall_clock()).iter().map(Entry::to_bytes).collect();
     if records.is_empty() {
-        return Ok(());
+        return Ok(unsaved);
     }
     let last = journal.append(&records)?;
     let positions = last + 1 - records.len() as u64..;
     for (position, record) in positions.zip(&records) {
         state.replay(position, record)?;
     }
-    Ok(())
+    Ok(unsaved)
 }
