@@ -4,10 +4,11 @@
 //!
 //! 1. [`protocol`]: what is said on the wire, and RFC 6455 framing.
 //! 2. [`room`]: what clients share; [`room::Room`] and [`room::RoomKind`], one file a kind.
-//! 3. [`state`]: USERS and STATE as plain data. Up to here everything is pure.
-//! 4. [`journal`]: what is committed, in order.
-//! 5. `fanout`: a worker thread's sessions and the rounds of writes to them.
-//! 6. `server`: the `StateServer` actor, where all actions meet.
+//! 3. [`state`]: USERS and STATE as plain data, the entries that change it, and which clients are
+//!    known. Up to here everything is pure.
+//! 4. `fanout`: a worker thread's sessions and the rounds of writes to them.
+//! 5. [`journal`]: records on their way to the disk, and back at a start.
+//! 6. `server`: the `StateServer` actor, where all actions meet, and how it recovers.
 //! 7. `session`: the actor of one connection.
 //! 8. [`http`]: routes, gates, upgrade; [`Server`] puts it all together.
 //!
