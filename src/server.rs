@@ -10,7 +10,9 @@
 
 mod recovery;
 
-pub use recovery::{StartupError, Unsaved, recover};
+pub use recovery::{Recovered, StartupError};
+
+use recovery::Unsaved;
 
 use crate::{
     fanout::{Drained, Inbox, Parcel, Vital},
@@ -119,12 +121,10 @@ struct Pending {
 }
 
 impl StateServer {
-    /// A server that goes on from `state`, which was [recovered](recover) from the journal, and
-    /// reaches each worker thread through its inbox. `vital` tells when the actor is gone.
+    /// A server that goes on from what was recovered, and reaches each worker thread through its
+    /// inbox. `vital` tells when the actor is gone.
     pub fn new(
-        state: State,
-        unsaved: Unsaved,
-        journal: Writer,
+        Recovered { state, unsaved, journal }: Recovered,
         inboxes: Vec<Arc<Inbox>>,
         presence_interval: Duration,
         vital: Vital,
@@ -518,14 +518,15 @@ mod tests {
         let mut state = State::new(&plans, facts, Duration::ZERO);
         let watch: Arc<Watch> = Arc::default();
         let mut journal = Watched(MemoryJournal::new("e".into()), watch.clone());
-        recover(&mut state, &mut journal, LIMITS).expect("an empty journal");
+        recovery::recover(&mut state, &mut journal, LIMITS).expect("an empty journal");
         watch.batches.store(0, Ordering::Relaxed);
         watch.records.store(0, Ordering::Relaxed);
         let inbox = Arc::new(Inbox::new(100));
         let (gone, _) = tokio::sync::mpsc::unbounded_channel();
         let vital = Vital::new("state server", &gone);
         let (journal, inboxes) = (Writer::inline(Box::new(journal)), vec![inbox.clone()]);
-        let server = StateServer::new(state, unsaved, journal, inboxes, Duration::ZERO, vital);
+        let server =
+            StateServer::new(Recovered { state, unsaved, journal }, inboxes, Duration::ZERO, vital);
         Setting { server, watch, inbox }
     }
 
@@ -682,9 +683,8 @@ mod tests {
         let (gone, _) = tokio::sync::mpsc::unbounded_channel();
         let vital = Vital::new("state server", &gone);
         let journal = setting.server.journal.take().expect("not finished");
-        let unsaved = Unsaved::default();
-        setting.server =
-            StateServer::new(late, unsaved, journal, Vec::new(), Duration::ZERO, vital);
+        let recovered = Recovered { state: late, unsaved: Unsaved::default(), journal };
+        setting.server = StateServer::new(recovered, Vec::new(), Duration::ZERO, vital);
         assert_eq!(setting.server.entry_time(), at, "the journal was written by a faster clock");
         assert_eq!(setting.server.entry_time(), at);
     }

@@ -16,13 +16,12 @@ mod worker;
 pub use refusal::Refusal;
 
 use crate::{
-    config::{self, Config, JournalKind, JournalSync, Problem},
+    config::{Config, Problem},
     connections::Connections,
     fanout::{Inbox, Vital},
-    journal::{self, DiskJournal, Durability, Journal, MemoryJournal, Writer},
     room::{self, RoomId, RoomKind},
-    server::{self, Finish, StartupError, StateServer, Unsaved},
-    state::{DedupLimits, Facts, RoomPlan, State},
+    server::{Finish, Recovered, StartupError, StateServer},
+    state::RoomPlan,
 };
 use actix::{Actor, Arbiter};
 use actix_http::{Extensions, HttpService, KeepAlive};
@@ -37,7 +36,11 @@ use std::{
     sync::{Arc, Mutex, atomic::AtomicU64},
     time::Duration,
 };
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::{
+    net::TcpStream,
+    sync::mpsc,
+    time::{Instant, timeout, timeout_at},
+};
 use worker::{WorkerFactory, WorkerParts};
 
 /// Broadcasts that wait for one worker thread before older ones give way to newer: what 256 clients
@@ -51,6 +54,9 @@ const MAX_HTTP_CONNECTIONS_PER_WORKER: usize = 4096;
 /// The time that the accepting thread has to heed a pause, of which it says nothing. Doors that
 /// close before would be errors in its log.
 const PAUSE_TIME: Duration = Duration::from_millis(100);
+
+/// What the journal gets for its end in any case.
+const JOURNAL_TIME: Duration = Duration::from_millis(500);
 
 /// Why a server did not start.
 #[derive(Debug)]
@@ -154,9 +160,7 @@ pub fn check_rooms(config: &Config) -> Result<(), Vec<Problem>> {
 pub struct Server {
     config: Arc<Config>,
     rooms: Arc<Rooms>,
-    state: State,
-    unsaved: Unsaved,
-    journal: Writer,
+    recovered: Recovered,
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
 }
@@ -168,7 +172,7 @@ impl Server {
     /// What the operator has to change.
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let rooms = Arc::new(Rooms::open(&config).map_err(StartError::Rooms)?);
-        let (state, unsaved, journal) = open_state(&config, &rooms).map_err(StartError::Journal)?;
+        let recovered = Recovered::open(&config, &rooms.plans).map_err(StartError::Journal)?;
         let mut listeners = Vec::new();
         for address in &config.server.bind {
             let opened = listener::listen(address)
@@ -178,7 +182,7 @@ impl Server {
         let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok());
         let addresses = addresses.collect();
         let config = Arc::new(config);
-        Ok(Self { config, rooms, state, unsaved, journal, addresses, listeners })
+        Ok(Self { config, rooms, recovered, addresses, listeners })
     }
 
     /// The addresses that are open, with the ports that the system chose for port 0.
@@ -203,13 +207,13 @@ impl Server {
     /// # Errors
     /// Why the server stopped by itself.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { config, rooms, state, unsaved, journal, listeners, .. } = self;
+        let Self { config, rooms, recovered, listeners, .. } = self;
         let inboxes = (0..config.server.workers).map(|_| Inbox::new(MAX_WAITING_BROADCASTS));
         let inboxes: Vec<_> = inboxes.map(Arc::new).collect();
         let (watch, mut gone) = mpsc::unbounded_channel();
         let vital = Vital::new("state server", &watch);
         let interval = config.delivery.presence_interval;
-        let server = StateServer::new(state, unsaved, journal, inboxes.clone(), interval, vital);
+        let server = StateServer::new(recovered, inboxes.clone(), interval, vital);
         // On a thread of its own.
         let server = StateServer::start_in_arbiter(&Arbiter::new().handle(), |_| server);
         let connections = Connections::new(
@@ -219,8 +223,8 @@ impl Server {
         let factory = WorkerFactory(Arc::new(WorkerParts {
             config: config.clone(),
             rooms,
-            connections: connections.clone(),
-            server: server.clone(),
+            connections,
+            server,
             inboxes,
             next_worker: AtomicU64::new(0),
             next_session: Arc::new(AtomicU64::new(1)),
@@ -243,22 +247,8 @@ impl Server {
                 return Err(RunError::Accept(error.err().unwrap_or(io::ErrorKind::Other.into())));
             }
         }
-        log::info!("stopping: closing {} connections", connections.count());
         handle.pause().await;
-        factory.drain();
-        let timeout = config.server.shutdown_timeout;
-        let ended = tokio::time::timeout(timeout, async {
-            if tokio::time::timeout(PAUSE_TIME, connections.all_gone()).await.is_err() {
-                doors.iter().for_each(listener::close_door);
-                connections.all_gone().await;
-            }
-        });
-        if ended.await.is_err() {
-            let left = connections.count();
-            log::warn!("{left} connections did not end in server.shutdown_timeout");
-        }
-        // An error means that it is gone, and its journal with it.
-        let _ = server.send(Finish).await;
+        shut_down(&factory, &doors).await;
         // Sessions are gone: what is left are HTTP requests, which are answered at once.
         handle.stop(false).await;
         log::info!("stopped");
@@ -266,48 +256,28 @@ impl Server {
     }
 }
 
-/// Opens the journal and reads it.
-fn open_state(config: &Config, rooms: &Rooms) -> Result<(State, Unsaved, Writer), StartupError> {
-    let mut journal = open_journal(&config.journal)?;
-    let facts = Facts {
-        epoch: journal.epoch().to_owned(),
-        // At most an hour.
-        heartbeat_ms: config.heartbeat.interval.as_millis() as u64,
-        max_message_bytes: config.limits.max_message_bytes as u64,
-    };
-    let limits = DedupLimits {
-        // At most a year.
-        ttl_micros: config.dedup.ttl.as_micros() as i64,
-        max_clients: config.dedup.max_clients,
-    };
-    let mut state = State::new(&rooms.plans, facts, config.delivery.presence_interval);
-    let unsaved = server::recover(&mut state, &mut *journal, limits)?;
-    let config::Journal { kind, sync, sync_interval, .. } = config.journal;
-    let writer = match kind {
-        JournalKind::Memory => Writer::inline(journal),
-        JournalKind::Disk => {
-            let sync_every = (sync == JournalSync::Interval).then_some(sync_interval);
-            Writer::threaded(journal, sync_every).map_err(StartupError::Thread)?
+/// Lets all sessions end, then the journal, within `server.shutdown_timeout`.
+async fn shut_down(factory: &WorkerFactory, doors: &[TcpListener]) {
+    let WorkerParts { config, connections, server, .. } = &*factory.0;
+    log::info!("stopping: closing {} connections", connections.count());
+    let deadline = Instant::now() + config.server.shutdown_timeout;
+    factory.drain();
+    let ended = timeout_at(deadline, async {
+        if timeout(PAUSE_TIME, connections.all_gone()).await.is_err() {
+            doors.iter().for_each(listener::close_door);
+            connections.all_gone().await;
         }
-    };
-    Ok((state, unsaved, writer))
-}
-
-fn open_journal(config: &config::Journal) -> Result<Box<dyn Journal>, StartupError> {
-    let durability = match config.sync {
-        JournalSync::Always => Durability::Always,
-        JournalSync::Interval => Durability::Interval,
-        JournalSync::Never => Durability::Never,
-    };
-    Ok(match config.kind {
-        JournalKind::Memory => Box::new(MemoryJournal::new(journal::random_epoch())),
-        JournalKind::Disk => {
-            let journal = DiskJournal::open(&config.path, durability)?;
-            let (path, position) = (config.path.display(), journal.position());
-            log::info!("the journal in {path} is at position {position}");
-            Box::new(journal)
-        }
-    })
+    });
+    if ended.await.is_err() {
+        let left = connections.count();
+        log::warn!("{left} connections did not end in server.shutdown_timeout");
+    }
+    // Sessions may have used up the time, and a journal that works needs only a moment.
+    let deadline = deadline.max(Instant::now() + JOURNAL_TIME);
+    // A server that is gone has let go of its journal.
+    if let Err(late) = timeout_at(deadline, server.send(Finish)).await {
+        log::error!("the journal did not end in server.shutdown_timeout: {late}");
+    }
 }
 
 /// Starts the accepting thread and the workers.

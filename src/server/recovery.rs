@@ -2,8 +2,11 @@
 
 use super::wall_clock;
 use crate::{
-    journal::{Journal, JournalError},
-    state::{DedupLimits, Entry, RecoverError, State},
+    config::{self, Config, JournalKind, JournalSync},
+    journal::{
+        DiskJournal, Durability, Journal, JournalError, MemoryJournal, Writer, random_epoch,
+    },
+    state::{DedupLimits, Entry, Facts, RecoverError, RoomPlan, State},
 };
 use std::{error::Error, fmt, io};
 
@@ -42,13 +45,73 @@ impl From<RecoverError> for StartupError {
     }
 }
 
-/// What was read behind the newest snapshot, and counts towards the next.
+/// Where a server goes on.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The state at the journal's end.
+    pub state: State,
+    /// What was read behind the newest snapshot, and counts towards the next.
+    pub unsaved: Unsaved,
+    /// The journal, to go on with.
+    pub journal: Writer,
+}
+
+/// Entries that no snapshot covers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Unsaved {
-    /// Entries.
+    /// How many.
     pub entries: usize,
     /// Their bytes.
     pub bytes: usize,
+}
+
+impl Recovered {
+    /// Opens the journal of the configuration, and reads it.
+    ///
+    /// # Errors
+    /// What the operator has to change.
+    pub fn open(config: &Config, rooms: &[RoomPlan]) -> Result<Self, StartupError> {
+        let mut journal = open_journal(&config.journal)?;
+        let facts = Facts {
+            epoch: journal.epoch().to_owned(),
+            // At most an hour.
+            heartbeat_ms: config.heartbeat.interval.as_millis() as u64,
+            max_message_bytes: config.limits.max_message_bytes as u64,
+        };
+        let limits = DedupLimits {
+            // At most a year.
+            ttl_micros: config.dedup.ttl.as_micros() as i64,
+            max_clients: config.dedup.max_clients,
+        };
+        let mut state = State::new(rooms, facts, config.delivery.presence_interval);
+        let unsaved = recover(&mut state, &mut *journal, limits)?;
+        let config::Journal { kind, sync, sync_interval, .. } = config.journal;
+        let journal = match kind {
+            JournalKind::Memory => Writer::inline(journal),
+            JournalKind::Disk => {
+                let sync_every = (sync == JournalSync::Interval).then_some(sync_interval);
+                Writer::threaded(journal, sync_every).map_err(StartupError::Thread)?
+            }
+        };
+        Ok(Self { state, unsaved, journal })
+    }
+}
+
+fn open_journal(config: &config::Journal) -> Result<Box<dyn Journal>, StartupError> {
+    let durability = match config.sync {
+        JournalSync::Always => Durability::Always,
+        JournalSync::Interval => Durability::Interval,
+        JournalSync::Never => Durability::Never,
+    };
+    Ok(match config.kind {
+        JournalKind::Memory => Box::new(MemoryJournal::new(random_epoch())),
+        JournalKind::Disk => {
+            let journal = DiskJournal::open(&config.path, durability)?;
+            let (path, position) = (config.path.display(), journal.position());
+            log::info!("the journal in {path} is at position {position}");
+            Box::new(journal)
+        }
+    })
 }
 
 /// Brings `state`, which has only the rooms of the configuration, to where the journal ends, and
@@ -56,7 +119,7 @@ pub struct Unsaved {
 ///
 /// # Errors
 /// What the operator has to change.
-pub fn recover(
+pub(super) fn recover(
     state: &mut State,
     journal: &mut dyn Journal,
     limits: DedupLimits,
