@@ -193,6 +193,13 @@ impl StateServer {
             self.taken.push((sender.session, cost));
             return None;
         }
+        if let (Some(client), Some(_)) = (client, sender.id)
+            && self.state.is_forgotten(&client, sender.session)
+        {
+            self.deliveries.push(State::refuse_forgotten(&sender));
+            self.taken.push((sender.session, cost));
+            return None;
+        }
         if let Some(room) = self.state.number(room) {
             let author = client.zip(sender.id).map(|(client, id)| Author { client, id });
             let entry = ActEntry { at, room, author, deed };

@@ -454,6 +454,14 @@ impl State {
         self.holders.get(client).is_some_and(|holder| holder.session == session)
     }
 
+    /// Whether `client` was known to `session`, which acts for it, and is not any more. Then none of
+    /// its actions can be told from one that was applied, and none must be put in order.
+    pub fn is_forgotten(&self, client: &ClientKey, session: SessionAddress) -> bool {
+        let holder = self.holders.get(client);
+        holder.is_some_and(|holder| holder.session == session && holder.was_known)
+            && self.clients.get(client).is_none()
+    }
+
     /// The room's number in the journal, if its actions go through that.
     pub fn number(&self, room: RoomId) -> Option<RoomNumber> {
         self.rooms.get(room.0 as usize)?.number
@@ -578,16 +586,21 @@ impl State {
                 ErrorCode::IdTooOld,
                 format!("only of the last {MAX_IN_FLIGHT} actions it is known what became of them"),
             ),
-            Turn::Forgotten if was_known => refuse(
-                ErrorCode::Forgotten,
-                "this client is not known any more: begin anew with another identity".into(),
-            ),
+            Turn::Forgotten if was_known => return Self::refuse_forgotten(sender),
             Turn::Gap { .. } | Turn::Forgotten => {
                 let next_id = if let Turn::Gap { next_id } = turn { next_id } else { 1 };
                 refuse(ErrorCode::IdGap, format!("the action with \"id\" {next_id} comes first"))
             }
         };
         Delivery::Direct { session, event }
+    }
+
+    /// Tells the sender that its client [was forgotten](State::is_forgotten).
+    pub fn refuse_forgotten(sender: &Sender) -> Delivery {
+        let message = "this client is not known any more: begin anew with another identity";
+        let error = ActionError::new(ErrorCode::Forgotten, message);
+        let event = Event::Error(Refused::new(error, sender.id));
+        Delivery::Direct { session: sender.session, event }
     }
 
     /// Tells the sender that its action could not be kept. Why, is the operator's business: the

@@ -95,6 +95,18 @@ fn node_ws_is_told_of_the_shutdown() {
     run_shutdown(node(), "ws_client.js");
 }
 
+/// The example client, which was written from docs/protocol.md alone, through cut connections and
+/// kills of the server and of itself.
+#[test]
+fn the_example_client_counts_each_action_once() {
+    let mut command = python();
+    command.arg(root().join("tests/clients/example_client.py"));
+    command.arg(env!("CARGO_BIN_EXE_statesync")).arg(root().join("examples/client.py"));
+    let output = command.output().expect("python starts");
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+}
+
 #[test]
 fn python_event_stream() {
     run_all(python(), "sse_client.py");

@@ -592,6 +592,7 @@ fn a_client_that_is_forgotten_is_told_so() {
     bob.expect(&plus(1), ack(1));
     ann.expect(&plus(2), refused(2, "forgotten"));
     ann.expect(&plus(3), refused(3, "forgotten"));
+    ann.expect(&plus(1), refused(1, "forgotten"));
     bob.expect(&plus(2), ack(2));
     assert_eq!(value_at(server.address), 3, "what was refused was not applied");
     ann.leave();

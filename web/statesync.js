@@ -939,8 +939,9 @@ class Queue {
    *
    * @param {Welcome} welcome
    */
-  isUnheard({ epoch, forgotten_until: forgottenUntil }) {
-    return this.born?.epoch === epoch && forgottenUntil <= this.born.seq;
+  isUnheard({ epoch, seq, forgotten_until: forgottenUntil }) {
+    const { born } = this;
+    return born?.epoch === epoch && born.seq <= seq && forgottenUntil <= born.seq;
   }
 
   /** @param {unknown} id */
