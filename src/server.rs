@@ -6,7 +6,8 @@
 //!
 //! What it holds is bounded by what feeds it: each connection sends one [`Join`] and one [`Leave`],
 //! and has at most [`crate::fanout::Outlet::may_read`]'s credit of [`Act`]s on their way, in the
-//! mailbox, in a batch, or in the journal.
+//! mailbox, in a batch, or in the journal. These hold its place among the connections, so that one
+//! that comes, acts and goes cannot leave more behind than it could while it is there.
 
 mod recovery;
 
@@ -15,8 +16,9 @@ pub use recovery::{Recovered, StartupError};
 use recovery::Unsaved;
 
 use crate::{
+    connections::Permit,
     fanout::{Drained, Inbox, Parcel, Vital},
-    journal::{Outcome, Snapshot, Writer},
+    journal::{JournalError, Outcome, Snapshot, Writer},
     protocol::{ClientKey, CloseCode, EncodedEvent},
     room::{RoomId, UnixMicros},
     state::{ActEntry, Author, Deed, Delivery, Entry, Sender, SessionAddress, State, Visitor},
@@ -74,7 +76,15 @@ pub struct Act {
     pub deed: Deed,
     /// The credit it took, to be given back.
     pub cost: usize,
+    /// The connection's place, which is not given away before this is answered.
+    pub permit: Option<Arc<Permit>>,
 }
+
+/// Close all sessions, though the journal has not answered for all that they sent. Those that wait
+/// for an answer are closed behind it.
+#[derive(Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub struct CloseSessions;
 
 /// All sessions are gone: let the journal end as well. Answered when what it was given is safe.
 #[derive(Debug, ActixMessage)]
@@ -108,7 +118,8 @@ pub struct StateServer {
     are_sessions_closed: bool,
     /// Wakes the actor.
     waker: Waker,
-    _vital: Vital,
+    /// Given up when the server cannot go on: then the process ends.
+    vital: Option<Vital>,
 }
 
 /// An action on its way through the journal.
@@ -118,6 +129,7 @@ struct Pending {
     bytes: usize,
     sender: Sender,
     cost: usize,
+    _permit: Option<Arc<Permit>>,
 }
 
 impl StateServer {
@@ -146,7 +158,7 @@ impl StateServer {
             is_presence_timer_set: false,
             are_sessions_closed: false,
             waker: Waker::noop().clone(),
-            _vital: vital,
+            vital: Some(vital),
         }
     }
 
@@ -184,7 +196,7 @@ impl StateServer {
 
     /// Gives an action its place: among what is pending, or, in a room that keeps nothing, now.
     fn order(&mut self, act: Act, at: UnixMicros) -> Option<Bytes> {
-        let Act { room, sender, client, deed, cost } = act;
+        let Act { room, sender, client, deed, cost, permit } = act;
         // Whether the action has a number or not.
         let is_superseded =
             client.is_some_and(|client| !self.state.acts_for(&client, sender.session));
@@ -204,11 +216,15 @@ impl StateServer {
             let author = client.zip(sender.id).map(|(client, id)| Author { client, id });
             let entry = ActEntry { at, room, author, deed };
             let record = Entry::Act(entry.clone()).to_bytes();
-            self.pending.push_back(Pending { entry, bytes: record.len(), sender, cost });
+            let bytes = record.len();
+            self.pending.push_back(Pending { entry, bytes, sender, cost, _permit: permit });
             return Some(record);
         }
-        if let Deed::Apply(action) = &deed {
-            self.state.pass(room, action, at, &sender, &mut self.deliveries);
+        match &deed {
+            Deed::Apply(action) => {
+                self.state.pass(room, action, at, &sender, &mut self.deliveries);
+            }
+            Deed::Refuse => self.deliveries.extend(State::refuse_fault(&sender)),
         }
         self.taken.push((sender.session, cost));
         None
@@ -230,8 +246,12 @@ impl StateServer {
                         self.apply(position, pending);
                     }
                 }
-                // The journal has logged why.
-                Outcome::Failed { records, .. } => {
+                // The journal has logged why. If it is gone as a whole, so must the server be.
+                Outcome::Failed { records, error } => {
+                    if let JournalError::Stopped = error {
+                        log::error!("{error}");
+                        self.vital = None;
+                    }
                     for Pending { sender, cost, .. } in self.pending.drain(..records) {
                         self.deliveries.push(State::refuse_not_durable(&sender));
                         self.taken.push((sender.session, cost));
@@ -239,22 +259,30 @@ impl StateServer {
                 }
             }
             self.save_if_due();
-            if self.deliveries.len() >= MAX_BATCH {
-                self.deliver();
-            }
+            self.deliver_if_full();
         }
     }
 
-    fn apply(&mut self, position: u64, Pending { entry, bytes, sender, cost }: Pending) {
+    fn apply(&mut self, position: u64, pending: Pending) {
+        let Pending { entry, bytes, sender, cost, .. } = pending;
         self.state.apply(position, &entry, Some(&sender), &mut self.deliveries);
         self.taken.push((sender.session, cost));
         self.unsaved.entries += 1;
         self.unsaved.bytes += bytes;
+        self.deliver_if_full();
+    }
+
+    fn deliver_if_full(&mut self) {
+        if self.deliveries.len() >= MAX_BATCH {
+            self.deliver();
+        }
     }
 
     fn save_if_due(&mut self) {
         let Unsaved { entries, bytes } = self.unsaved;
-        if entries < SNAPSHOT_ENTRIES && bytes < SNAPSHOT_BYTES {
+        // All known clients are in it: of many, it takes long, and has to be worth it.
+        let enough_entries = SNAPSHOT_ENTRIES.max(self.state.clients().len());
+        if entries < enough_entries && bytes < SNAPSHOT_BYTES {
             return;
         }
         self.unsaved = Unsaved::default();
@@ -332,12 +360,16 @@ impl StateServer {
     /// answered. Everyone hears the same, then the close.
     fn close_sessions_if_done(&mut self) {
         let is_answered = self.batch.is_empty() && self.pending.is_empty();
-        if self.undrained_workers > 0 || !is_answered || self.are_sessions_closed {
-            return;
+        if self.undrained_workers == 0 && is_answered {
+            self.close_sessions();
         }
-        self.are_sessions_closed = true;
-        for inbox in &self.inboxes {
-            inbox.put([Parcel::CloseAll(CloseCode::GOING_AWAY)]);
+    }
+
+    fn close_sessions(&mut self) {
+        if !std::mem::replace(&mut self.are_sessions_closed, true) {
+            for inbox in &self.inboxes {
+                inbox.put([Parcel::CloseAll(CloseCode::GOING_AWAY)]);
+            }
         }
     }
 
@@ -424,6 +456,16 @@ impl Handler<Drained> for StateServer {
     }
 }
 
+impl Handler<CloseSessions> for StateServer {
+    type Result = ();
+
+    fn handle(&mut self, CloseSessions: CloseSessions, _: &mut Self::Context) {
+        self.commit();
+        self.deliver();
+        self.close_sessions();
+    }
+}
+
 impl Handler<Finish> for StateServer {
     type Result = ();
 
@@ -436,263 +478,4 @@ impl Handler<Finish> for StateServer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        journal::{Journal, JournalError, MemoryJournal, Take},
-        protocol::{ClientKey, Dialect, Message, WireForm},
-        room::{SessionId, kind},
-        state::{DedupLimits, Facts, RoomPlan},
-    };
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-    const COUNTER: RoomId = RoomId(0);
-    const ECHO: RoomId = RoomId(1);
-    const LIMITS: DedupLimits = DedupLimits { ttl_micros: 1_000_000, max_clients: 100 };
-
-    /// What a test sees of the journal, and does to it.
-    #[derive(Debug, Default)]
-    struct Watch {
-        batches: AtomicUsize,
-        records: AtomicUsize,
-        snapshots: AtomicUsize,
-        fails: AtomicBool,
-    }
-
-    #[derive(Debug)]
-    struct Watched(MemoryJournal, Arc<Watch>);
-
-    impl Journal for Watched {
-        fn epoch(&self) -> &str {
-            self.0.epoch()
-        }
-
-        fn position(&self) -> u64 {
-            self.0.position()
-        }
-
-        fn append(&mut self, records: &[Bytes]) -> Result<u64, JournalError> {
-            if self.1.fails.load(Ordering::Relaxed) {
-                return Err(JournalError::Io {
-                    path: "data".into(),
-                    doing: "write",
-                    error: Arc::new(std::io::Error::other("the disk is full")),
-                });
-            }
-            self.1.batches.fetch_add(1, Ordering::Relaxed);
-            self.1.records.fetch_add(records.len(), Ordering::Relaxed);
-            self.0.append(records)
-        }
-
-        fn sync(&mut self) -> Result<(), JournalError> {
-            self.0.sync()
-        }
-
-        fn read(&self, after: u64, take: &mut Take<'_>) -> Result<(), JournalError> {
-            self.0.read(after, take)
-        }
-
-        fn snapshot(&self) -> Result<Option<Snapshot>, JournalError> {
-            self.0.snapshot()
-        }
-
-        fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), JournalError> {
-            self.1.snapshots.fetch_add(1, Ordering::Relaxed);
-            self.0.save_snapshot(snapshot)
-        }
-    }
-
-    struct Setting {
-        server: StateServer,
-        watch: Arc<Watch>,
-        inbox: Arc<Inbox>,
-    }
-
-    /// A server with a counter and an echo, and what surrounds it. The journal has two entries: its
-    /// limits and the counter.
-    fn setting() -> Setting {
-        setting_after(Unsaved::default())
-    }
-
-    /// The same, and so much was read when it started.
-    fn setting_after(unsaved: Unsaved) -> Setting {
-        let plan = |(path, name): (&str, &str)| RoomPlan {
-            path: path.into(),
-            kind: kind(name, &Default::default()).expect("known"),
-        };
-        let plans = [("/", "counter"), ("/echo", "echo")].map(plan);
-        let facts = Facts { epoch: "e".into(), heartbeat_ms: 1, max_message_bytes: 1 };
-        let mut state = State::new(&plans, facts, Duration::ZERO);
-        let watch: Arc<Watch> = Arc::default();
-        let mut journal = Watched(MemoryJournal::new("e".into()), watch.clone());
-        recovery::recover(&mut state, &mut journal, LIMITS).expect("an empty journal");
-        watch.batches.store(0, Ordering::Relaxed);
-        watch.records.store(0, Ordering::Relaxed);
-        let inbox = Arc::new(Inbox::new(100));
-        let (gone, _) = tokio::sync::mpsc::unbounded_channel();
-        let vital = Vital::new("state server", &gone);
-        let (journal, inboxes) = (Writer::inline(Box::new(journal)), vec![inbox.clone()]);
-        let server =
-            StateServer::new(Recovered { state, unsaved, journal }, inboxes, Duration::ZERO, vital);
-        Setting { server, watch, inbox }
-    }
-
-    fn session(id: u64) -> SessionAddress {
-        SessionAddress { id: SessionId(id), worker: 0, seat: id as u32 }
-    }
-
-    fn act(room: RoomId, action: &'static str) -> Act {
-        let sender = Sender { session: session(1), id: None, fault: None };
-        let deed = Deed::Apply(Message::Text(action.into()));
-        Act { room, sender, client: None, deed, cost: 10 }
-    }
-
-    fn client() -> ClientKey {
-        ClientKey::new("/", "sixteen_letters-").expect("an identity")
-    }
-
-    fn numbered(by: u64, id: u64) -> Act {
-        let sender = Sender { session: session(by), id: Some(id), fault: None };
-        Act { sender, client: Some(client()), ..act(COUNTER, "{\"by\":1}") }
-    }
-
-    impl Setting {
-        fn join(&mut self, id: u64) {
-            let visitor =
-                Visitor { session: session(id), dialect: Dialect::V1, client: Some(client()) };
-            self.server.state.join(COUNTER, visitor, Duration::ZERO, &mut self.server.deliveries);
-        }
-
-        /// What the turn told the worker, one line a parcel.
-        fn told(&mut self, batch: impl IntoIterator<Item = Act>) -> Vec<String> {
-            self.server.batch.extend(batch);
-            self.server.commit();
-            self.server.deliver();
-            let mut parcels = VecDeque::new();
-            self.inbox.take(Waker::noop(), &mut parcels);
-            let show_event = |event: &EncodedEvent| {
-                String::from_utf8_lossy(&event.bytes(WireForm::V1)[2..]).into_owned()
-            };
-            let show = |parcel: &Parcel| match parcel {
-                Parcel::Broadcast(_, _, event) => format!("all {}", show_event(event)),
-                Parcel::Direct(to, event) => format!("to {} {}", to.id.0, show_event(event)),
-                Parcel::Taken(_, cost) => format!("taken {cost}"),
-                Parcel::Close(session, code) => format!("close {} {code}", session.id.0),
-                other => format!("{other:?}"),
-            };
-            parcels.iter().map(show).collect()
-        }
-    }
-
-    #[test]
-    fn a_batch_is_one_append_and_credit_comes_back_behind_the_answers() {
-        let mut setting = setting();
-        let batch = [act(COUNTER, "{\"by\":1}"), act(ECHO, "hi"), act(COUNTER, "{\"by\":1}")];
-        let expected = [
-            "to 1 hi",
-            "all {\"type\":\"state\",\"seq\":3,\"value\":1}",
-            "all {\"type\":\"state\",\"seq\":4,\"value\":2}",
-            "taken 10",
-            "taken 10",
-            "taken 10",
-        ];
-        assert_eq!(setting.told(batch), expected);
-        assert_eq!(setting.watch.batches.load(Ordering::Relaxed), 1, "one append for the batch");
-        assert_eq!(setting.watch.records.load(Ordering::Relaxed), 2, "an echo is not kept");
-    }
-
-    #[test]
-    fn what_the_journal_cannot_keep_has_not_happened() {
-        let mut setting = setting();
-        setting.watch.fails.store(true, Ordering::Relaxed);
-        let lines = setting.told([act(COUNTER, "{\"by\":1}"), act(ECHO, "hi")]);
-        assert_eq!(lines[0], "to 1 hi", "rooms that keep nothing go on");
-        assert!(lines[1].contains("not_durable"), "{lines:?}");
-        assert!(lines[1].starts_with("to 1 "), "the sender alone is told: {lines:?}");
-        assert!(!lines[1].contains("disk is full"), "why, is the operator's business: {lines:?}");
-        assert_eq!(lines[2..], ["taken 10", "taken 10"]);
-
-        setting.watch.fails.store(false, Ordering::Relaxed);
-        let first = "all {\"type\":\"state\",\"seq\":3,\"value\":1}";
-        let lines = setting.told([act(COUNTER, "{\"by\":1}")]);
-        assert_eq!(lines[0], first, "the refused action left no trace");
-    }
-
-    #[test]
-    fn nothing_overtakes_an_action_that_was_not_kept() {
-        let mut setting = setting();
-        setting.join(1);
-        setting.told([]);
-        setting.watch.fails.store(true, Ordering::Relaxed);
-        let lines = setting.told([numbered(1, 1)]);
-        assert!(lines[0].contains("\"code\":\"not_durable\""), "{lines:?}");
-        assert!(lines[0].contains("\"id\":1,\"retry\":true"), "{lines:?}");
-
-        setting.watch.fails.store(false, Ordering::Relaxed);
-        let lines = setting.told([numbered(1, 2)]);
-        assert!(lines[0].contains("\"code\":\"id_gap\""), "its first was not kept: {lines:?}");
-        let lines = setting.told([numbered(1, 1), numbered(1, 3), numbered(1, 2)]);
-        let is_ack = |line: &&String| line.contains("\"ack\"");
-        let acks: Vec<_> = lines.iter().filter(is_ack).collect();
-        assert_eq!(acks.len(), 2, "{lines:?}");
-        assert!(lines.iter().any(|line| line.contains("\"code\":\"id_gap\"")), "{lines:?}");
-    }
-
-    #[test]
-    fn after_a_newer_connection_of_the_same_client_nothing_is_taken_from_the_older() {
-        let mut setting = setting();
-        setting.join(1);
-        setting.told([]);
-        setting.join(2);
-        let lines = setting.told([numbered(1, 1)]);
-        assert_eq!(lines[0], "close 1 4409", "{lines:?}");
-        assert_eq!(lines.last().map(String::as_str), Some("taken 10"), "credit comes back");
-        assert_eq!(setting.watch.records.load(Ordering::Relaxed), 0, "its action is dropped");
-        let mut unnumbered = numbered(1, 1);
-        unnumbered.sender.id = None;
-        assert_eq!(setting.told([unnumbered]), ["taken 10"], "one without a number as well");
-        let lines = setting.told([numbered(2, 1)]);
-        let ack = "to 2 {\"type\":\"ack\",\"id\":1,\"seq\":3}";
-        assert_eq!(lines[0], ack, "the newer one acts");
-    }
-
-    #[test]
-    fn a_snapshot_is_saved_when_much_has_happened() {
-        let mut setting = setting();
-        for _ in 0..SNAPSHOT_ENTRIES / 1000 {
-            assert_eq!(setting.watch.snapshots.load(Ordering::Relaxed), 0);
-            setting.told((0..1000).map(|_| act(COUNTER, "{\"by\":1}")));
-        }
-        assert_eq!(setting.watch.snapshots.load(Ordering::Relaxed), 1);
-    }
-
-    #[test]
-    fn what_was_read_at_the_start_counts_towards_a_snapshot() {
-        // Else a server that is restarted often would never save one.
-        for unsaved in [
-            Unsaved { entries: SNAPSHOT_ENTRIES - 1, bytes: 0 },
-            Unsaved { entries: 0, bytes: SNAPSHOT_BYTES - 1 },
-        ] {
-            let mut setting = setting_after(unsaved);
-            setting.told([act(COUNTER, "{\"by\":1}")]);
-            let snapshots = setting.watch.snapshots.load(Ordering::Relaxed);
-            assert_eq!(snapshots, 1, "after {unsaved:?} and one more");
-        }
-    }
-
-    #[test]
-    fn entry_times_never_fall_though_the_clock_does() {
-        let mut setting = setting();
-        let mut late = setting.server.state;
-        let at = UnixMicros(i64::MAX);
-        let entry = Entry::Limits { at, limits: LIMITS };
-        late.replay(3, &entry.to_bytes()).expect("a good entry");
-        let (gone, _) = tokio::sync::mpsc::unbounded_channel();
-        let vital = Vital::new("state server", &gone);
-        let journal = setting.server.journal.take().expect("not finished");
-        let recovered = Recovered { state: late, unsaved: Unsaved::default(), journal };
-        setting.server = StateServer::new(recovered, Vec::new(), Duration::ZERO, vital);
-        assert_eq!(setting.server.entry_time(), at, "the journal was written by a faster clock");
-        assert_eq!(setting.server.entry_time(), at);
-    }
-}
+mod tests;

@@ -87,9 +87,9 @@ pub struct Plan {
     pub dialect: Dialect,
     /// Who the client says it is.
     pub client: Option<ClientKey>,
-    /// The connection's place in the limits.
-    #[expect(dead_code, reason = "held for what its drop does")]
-    pub permit: Permit,
+    /// The connection's place in the limits. Each of its actions holds it as well: what a session
+    /// leaves behind on its way to the journal counts as a connection.
+    pub permit: Arc<Permit>,
 }
 
 /// Being in a room: told to the [`StateServer`] when it begins and, on drop, when it ends, however
@@ -323,8 +323,11 @@ impl Dialogue {
         match event {
             Incoming::Text(text) => self.act(Message::Text(text.into())),
             Incoming::Binary(bytes) => self.act(Message::Binary(Bytes::copy_from_slice(bytes))),
-            Incoming::Ping(payload) => self.outlet().queue(frame::encode(Opcode::Pong, payload)),
-            Incoming::Pong(_) | Incoming::Fragment(_) => {}
+            // A session that is closing is read whatever it owes, so it must not owe more.
+            Incoming::Ping(payload) if self.phase == Phase::Open => {
+                self.outlet().queue(frame::encode(Opcode::Pong, payload));
+            }
+            Incoming::Ping(_) | Incoming::Pong(_) | Incoming::Fragment(_) => {}
             Incoming::Close(close) => self.answer_close(close),
         }
     }
@@ -379,7 +382,8 @@ impl Dialogue {
         let cost = self.outlet().take_credit(length);
         let sender = Sender { session: self.outlet().address(), id, fault };
         let Plan { room, client, .. } = self.plan;
-        self.server.do_send(Act { room, sender, client, deed, cost });
+        let permit = Some(self.plan.permit.clone());
+        self.server.do_send(Act { room, sender, client, deed, cost, permit });
     }
 
     fn log_refusal(&self, error: &ActionError) {

@@ -346,6 +346,9 @@ impl State {
                 at
             }
             Entry::Act(entry) => {
+                if self.numbered.get(entry.room.0 as usize).is_none() {
+                    return Err(RecoverError::NoEntry { position });
+                }
                 self.apply(position, &entry, None, &mut Vec::new());
                 entry.at
             }
@@ -593,6 +596,12 @@ impl State {
             }
         };
         Delivery::Direct { session, event }
+    }
+
+    /// Tells the sender what is wrong with its [`Deed::Refuse`], where that has no place in an order.
+    pub fn refuse_fault(sender: &Sender) -> Option<Delivery> {
+        let event = Event::Error(Refused::new(sender.fault.clone()?, sender.id));
+        Some(Delivery::Direct { session: sender.session, event })
     }
 
     /// Tells the sender that its client [was forgotten](State::is_forgotten).

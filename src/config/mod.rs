@@ -190,7 +190,7 @@ pub struct Dedup {
     /// How long after its last action a client is known, 1 s to 1 year. Default 7 days: over a
     /// weekend and a holiday.
     pub ttl: Duration,
-    /// How many clients are known, 1 to 10,000,000. Default 100,000: some megabytes.
+    /// How many clients are known, 1 to 1,000,000. Default 100,000: some megabytes.
     pub max_clients: u32,
 }
 
@@ -332,6 +332,13 @@ impl Config {
                 "limits.max_connections_per_address ({}) has no effect, since \
                  limits.max_connections ({}) is lower",
                 limits.max_connections_per_address, limits.max_connections
+            ));
+        }
+        if self.dedup.max_clients < limits.max_connections as u32 {
+            warnings.push(format!(
+                "dedup.max_clients ({}) is below limits.max_connections ({}): clients may be \
+                 forgotten while they are connected",
+                self.dedup.max_clients, limits.max_connections
             ));
         }
         warnings

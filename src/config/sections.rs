@@ -292,8 +292,8 @@ pub(super) fn dedup(reader: &mut Reader<'_>) -> Dedup {
     let mut section = reader.section("dedup");
     let most_clients = Limit {
         least: 1,
-        most: 10_000_000,
-        reason: "each takes about 100 bytes of memory, and of none nothing could be counted once",
+        most: 1_000_000,
+        reason: "all are written with each snapshot, and of none nothing could be counted once",
     };
     Dedup {
         ttl: section.duration(
@@ -305,7 +305,7 @@ pub(super) fn dedup(reader: &mut Reader<'_>) -> Dedup {
                 reason: "who comes back later is not known any more",
             },
         ),
-        // At most 10,000,000.
+        // At most 1,000,000.
         max_clients: section.number("max_clients", default.max_clients as usize, most_clients)
             as u32,
     }

@@ -196,6 +196,10 @@ impl Outlet {
 
     /// Pings the session, or lets it go, if it is time.
     pub(super) fn sweep(&self, now: Instant, times: HeartbeatTimes) {
+        if self.in_flight_bytes.get() >= MAX_IN_FLIGHT_BYTES {
+            // Not the client is silent, but the server does not listen before it has answered.
+            self.heard();
+        }
         match self.heartbeat.get().check(now, times) {
             Verdict::Alive => {}
             // A body that is not polled says nothing about its client: that is the kernel's to judge.

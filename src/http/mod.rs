@@ -20,7 +20,7 @@ use crate::{
     connections::Connections,
     fanout::{Inbox, Vital},
     room::{self, RoomId, RoomKind},
-    server::{Finish, Recovered, StartupError, StateServer},
+    server::{CloseSessions, Finish, Recovered, StartupError, StateServer},
     state::RoomPlan,
 };
 use actix::{Actor, Arbiter};
@@ -265,8 +265,12 @@ async fn shut_down(factory: &WorkerFactory, doors: &[TcpListener]) {
     let ended = timeout_at(deadline, async {
         if timeout(PAUSE_TIME, connections.all_gone()).await.is_err() {
             doors.iter().for_each(listener::close_door);
-            connections.all_gone().await;
         }
+        // A journal that does not answer must not keep everybody from being closed properly.
+        if timeout(config.server.shutdown_timeout / 2, connections.all_gone()).await.is_err() {
+            server.do_send(CloseSessions);
+        }
+        connections.all_gone().await;
     });
     if ended.await.is_err() {
         let left = connections.count();

@@ -81,7 +81,7 @@ impl Edge {
                 Dialect::Classic => None,
                 Dialect::V1 => gates::client(path, request.query_string())?,
             };
-            let permit = self.admit(request)?;
+            let permit = self.admit(request)?.into();
             let plan = Plan { room, kind: kind.clone(), dialect, client, permit };
             return upgrade::accept(request, plan)
                 .ok_or(Refusal::BadHandshake("its headers contradict each other"));
@@ -92,7 +92,7 @@ impl Edge {
                 gates::origin(&self.parts.config.origins.allow, headers)?;
                 return Ok(sse::head(headers.get(header::ORIGIN)));
             }
-            let permit = self.admit(request)?;
+            let permit = self.admit(request)?.into();
             let dialect = Dialect::Classic;
             let plan = Plan { room, kind: kind.clone(), dialect, client: None, permit };
             return Ok(sse::respond(plan, &self.worker, headers.get(header::ORIGIN)));

@@ -125,7 +125,9 @@ where
         let worker = self.worker.clone();
         Box::pin(async move {
             request.extensions_mut().insert(HasSocket);
-            log::trace!("opening handshake: {request:?}");
+            // Without the query: it has the client's identity, a secret.
+            let (method, path) = (request.method(), request.path());
+            log::trace!("opening handshake: {method} {path} {:?}", request.headers());
             match app.call(request).await {
                 Ok(response) => carry_out(response, socket, &worker).await,
                 Err(error) => log::error!("an upgrade failed inside the server: {error:?}"),

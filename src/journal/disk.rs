@@ -32,10 +32,10 @@ use std::{
 use storage::{FileStorage, OpenError};
 
 /// How much of the file the engine keeps in memory, in bytes. A journal is read once, at start.
-const CACHE: usize = 16 << 20;
+const CACHE_BYTES: usize = 16 << 20;
 
 /// A batch of more bytes is refused: it would not fit into a row.
-const MAX_BATCH: usize = 1 << 30;
+const MAX_BATCH_BYTES: usize = 1 << 30;
 
 /// A faulty file is opened again at most this often.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
@@ -249,7 +249,7 @@ impl DiskJournal {
             (Some(_), None) => log::info!("the journal in {} works again", self.path.display()),
             (Some(known), Some(error))
                 if std::mem::discriminant(known) == std::mem::discriminant(error) => {}
-            (_, Some(error)) => log::error!("actions are refused: {error}"),
+            (_, Some(error)) => log::error!("{error}; actions are refused until it works again"),
         }
         self.failing = error.cloned();
     }
@@ -274,8 +274,10 @@ fn open_verified(
     let draft = storage.open().and_then(|bytes| Draft::new(bytes, durability)).map_err(io_fault)?;
     // The engine panics over some damaged files.
     let opened = catch_unwind(AssertUnwindSafe(|| {
-        let database =
-            Database::builder().set_cache_size(CACHE).create_with_backend(draft.clone())?;
+        let mut database =
+            Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(draft.clone())?;
+        // What appends will walk over, the engine's own lists too, which nothing else would read.
+        database.check_integrity()?;
         let summary = content::verify(&database)?;
         Ok((database, summary))
     }));
@@ -337,7 +339,7 @@ impl Journal for DiskJournal {
         if records.is_empty() {
             return Ok(self.position);
         }
-        if row::batch_len(records) > MAX_BATCH {
+        if row::batch_len(records) > MAX_BATCH_BYTES {
             let error = Arc::new(io::ErrorKind::FileTooLarge.into());
             return Err(JournalError::Io { path: self.path.clone(), doing: "append to", error });
         }

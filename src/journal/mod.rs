@@ -11,7 +11,7 @@ mod writer;
 
 pub use disk::{DiskJournal, Durability, Storage};
 pub use memory::MemoryJournal;
-pub use writer::{Outcome, Writer};
+pub(crate) use writer::{Outcome, Writer};
 
 use bytes::Bytes;
 use std::{

@@ -81,6 +81,8 @@ pub trait Room: Send {
     /// `from` is who sent it, or `None` when the journal is read again: the state that a durable
     /// room keeps must not depend on it.
     ///
+    /// It must not panic: the action is in the journal already, and every start would read it again.
+    ///
     /// # Errors
     /// Why the action is refused; then the state is as it was.
     fn apply(
@@ -134,5 +136,19 @@ pub fn kind(name: &str, arguments: &Map<String, Value>) -> Result<Arc<dyn RoomKi
             "kind",
             format!("there is no room kind {name:?}; there are \"counter\" and \"echo\""),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_durable_kind_reads_what_it_saves() {
+        for name in ["counter", "echo"] {
+            let kind = kind(name, &Map::new()).expect("a kind");
+            let restored = kind.restore(&kind.open().save());
+            assert_eq!(restored.is_some(), kind.is_durable(), "{name}");
+        }
     }
 }

@@ -104,11 +104,16 @@ fn open_journal(config: &config::Journal) -> Result<Box<dyn Journal>, StartupErr
         JournalSync::Never => Durability::Never,
     };
     Ok(match config.kind {
-        JournalKind::Memory => Box::new(MemoryJournal::new(random_epoch())),
+        JournalKind::Memory => {
+            log::info!("the journal is in memory: all ends with this process");
+            Box::new(MemoryJournal::new(random_epoch()))
+        }
         JournalKind::Disk => {
             let journal = DiskJournal::open(&config.path, durability)?;
-            let (path, position) = (config.path.display(), journal.position());
-            log::info!("the journal in {path} is at position {position}");
+            let path = std::path::absolute(&config.path).unwrap_or(config.path.clone());
+            let (path, position) = (path.display(), journal.position());
+            let age = if position == 0 { "new" } else { "going on" };
+            log::info!("the journal in {path} is {age}, at position {position}");
             Box::new(journal)
         }
     })

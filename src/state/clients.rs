@@ -83,6 +83,16 @@ impl Clients {
         self.known.iter().map(|(client, record)| (*client, *record)).collect()
     }
 
+    /// How many are known.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether nobody is known.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// The limits in force.
     pub fn limits(&self) -> DedupLimits {
         self.limits

@@ -81,8 +81,8 @@ pub struct DedupLimits {
 impl Entry {
     /// The entry as the journal keeps it.
     pub fn to_bytes(&self) -> Bytes {
-        // Entries consist of what postcard can write, and memory takes all.
-        postcard::to_stdvec(self).unwrap_or_default().into()
+        let bytes = postcard::to_stdvec(self);
+        bytes.expect("entries consist of what postcard can write, and memory takes all").into()
     }
 
     /// Reads what [`Entry::to_bytes`] wrote. `None` if it is nothing of that kind.

@@ -36,8 +36,8 @@ pub(super) struct SavedRoom {
 
 impl Saved {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        // It consists of what postcard can write, and memory takes all.
-        postcard::to_stdvec(self).unwrap_or_default()
+        let bytes = postcard::to_stdvec(self);
+        bytes.expect("it consists of what postcard can write, and memory takes all")
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
