@@ -145,6 +145,7 @@ export function closeCode(code) {
  *
  * @typedef {object} Locks what is used of the Web Locks API
  * @property {(name: string, options: { signal: AbortSignal }, held: () => Promise<any>) => Promise<unknown>} request
+ * @property {() => Promise<unknown>} [query] answers after all that was granted before is told
  *
  * @typedef {object} ConnectionOptions
  * @property {(value: any, action: any) => any} [apply] what an action makes of a value, for `optimistic`. It must be
@@ -382,7 +383,7 @@ export class Connection extends ConnectionEventTarget {
   #begin(identity) {
     const { locks } = this.#options;
     if (!this.#queue.isStored || !locks) return this.#connect();
-    const lock = this.#hold(locks);
+    const lock = this.#hold(locks, identity !== "new");
     if (identity === "new") return this.#connect();
     const shared = new Set(this.#queue.waiting);
     const goOn = (/** @type {boolean} */ isHeld) => {
@@ -393,10 +394,13 @@ export class Connection extends ConnectionEventTarget {
     lock.isHeld.then(goOn).catch((error) => this.#end(ABNORMAL, String(error)));
   }
 
-  /** @param {Locks} locks */
-  #hold(locks) {
+  /**
+   * @param {Locks} locks
+   * @param {boolean} mayBeTaken
+   */
+  #hold(locks, mayBeTaken) {
     this.#lock?.release();
-    this.#lock = new Lock(locks, `statesync ${this.#queue.client}`, this.#options);
+    this.#lock = new Lock(locks, `statesync ${this.#queue.client}`, mayBeTaken, this.#options);
     return this.#lock;
   }
 
@@ -420,7 +424,7 @@ export class Connection extends ConnectionEventTarget {
   #beSomebodyNew(unsent) {
     this.#queue.renew(unsent);
     const { locks } = this.#options;
-    if (this.#queue.isStored && locks) this.#hold(locks);
+    if (this.#queue.isStored && locks) this.#hold(locks, false);
   }
 
   #connect() {
@@ -1123,13 +1127,14 @@ class Lock {
   /**
    * @param {Locks} locks
    * @param {string} name
+   * @param {boolean} mayBeTaken it is not waited for without end
    * @param {Required<Pick<ConnectionOptions, "lockWaitMs" | "setTimeout" | "clearTimeout">>} options
    */
-  constructor(locks, name, { lockWaitMs, setTimeout, clearTimeout }) {
+  constructor(locks, name, mayBeTaken, { lockWaitMs, setTimeout, clearTimeout }) {
     const { signal } = this.#waiting;
     const released = new Promise((resolve) => (this.#release = () => resolve(undefined)));
     this.isHeld = new Promise((resolve) => {
-      const timer = setTimeout(() => this.#waiting.abort(), lockWaitMs);
+      const timer = mayBeTaken ? setTimeout(() => this.#giveUp(locks), lockWaitMs) : undefined;
       const held = () => {
         clearTimeout(timer);
         this.isGranted = true;
@@ -1143,6 +1148,17 @@ class Lock {
       };
       locks.request(name, { signal }, held).catch(failed);
     });
+  }
+
+  /**
+   * A page that was busy hears that its time is over before it hears that it got the lock meanwhile. What it asks now
+   * is answered after that.
+   *
+   * @param {Locks} locks
+   */
+  async #giveUp(locks) {
+    await locks.query?.().catch(() => {});
+    if (!this.isGranted) this.#waiting.abort();
   }
 
   release() {

@@ -561,6 +561,41 @@ describe("rule 8: one identity, one place", () => {
     assert.ok(locks.isHeld(`statesync ${client}`));
   });
 
+  test("a page that was busy for longer than it waits for its lock is not taken for a duplicate", async () => {
+    const { storage, open } = tab();
+    const before = open();
+    await settled();
+    before.plus(2);
+    before.hides();
+    await settled();
+    const reloaded = open({ storage: storage.ofNextPage() });
+    // Its time is over before it could hear of anything.
+    reloaded.clock.advance(1_500);
+    await settled();
+    assert.equal(reloaded.socket().client, before.sockets[0].client);
+    assert.equal(reloaded.connection.pending, 2);
+  });
+
+  test("somebody new waits for no lock, however late it is granted", async () => {
+    const { locks, open } = tab();
+    const world = open();
+    world.clock.advance(60_000);
+    await settled();
+    assert.ok(locks.isHeld(`statesync ${world.sockets[0].client}`));
+  });
+
+  test("where nobody can ask who has the lock, the time decides", async () => {
+    const locks = new FakeLocks();
+    locks.query = undefined;
+    const { storage, open } = tab({ locks });
+    const original = open();
+    await settled();
+    const duplicate = open({ storage: storage.copy() });
+    duplicate.clock.advance(1_000);
+    await settled();
+    assert.notEqual(duplicate.socket().client, original.socket().client);
+  });
+
   test("a duplicated tab becomes somebody new, and drops what was copied but not what is its own", async () => {
     const { storage, locks, open } = tab();
     const original = open();
@@ -595,9 +630,10 @@ describe("rule 8: one identity, one place", () => {
     assert.equal(reloaded.socket().client, duplicate.socket().client);
   });
 
-  test("a place that is taken by a late handshake of its own is taken again", () => {
+  test("a place that is taken by a late handshake of its own is taken again", async () => {
     const { open } = tab();
     for (const world of [open(), connect()]) {
+      await settled();
       world.socket().welcomes();
       world.plus();
       world.socket().isLost(4409);
