@@ -209,6 +209,7 @@ const MESSAGES = Object.freeze({
   unknown: "nobody can tell whether this was counted: the server has forgotten about it",
   place_taken: "nobody can tell whether this was counted: another connection has taken this client's place",
   perhaps_too_large: "nobody can tell whether this was counted: a message was too large, and ended the connection",
+  taken_over: "nobody can tell here whether this was counted: another page of this tab has gone on with it",
   refused: "this was refused before the connection was lost",
   queue_full: "too many actions wait to be sent: this one was not taken",
   too_large: "this is larger than what the server takes: it was not sent",
@@ -382,14 +383,23 @@ export class Connection extends ConnectionEventTarget {
    */
   #begin(identity) {
     const { locks } = this.#options;
-    if (!this.#queue.isStored || !locks) return this.#connect();
+    this.#takeOver();
+    if (this.#status.status === "closed") return;
+    if (!this.#queue.isStored || !locks) {
+      this.#queue.isLeft = false;
+      return this.#connect();
+    }
     const lock = this.#hold(locks, identity !== "new");
     if (identity === "new") return this.#connect();
     const shared = new Set(this.#queue.waiting);
     const goOn = (/** @type {boolean} */ isHeld) => {
       if (this.#lock !== lock) return;
+      // The other page may have gone on until it let go of the lock; perhaps as somebody new, who has another.
+      if (this.#takeOver()) return this.#begin(identity);
+      this.#queue.isLeft = false;
       if (!isHeld) this.#beADuplicate(shared, identity === "resumed");
-      this.#connect();
+      // Who hears of that may have closed it.
+      if (this.#status.status !== "closed") this.#connect();
     };
     lock.isHeld.then(goOn).catch((error) => this.#end(ABNORMAL, String(error)));
   }
@@ -402,6 +412,25 @@ export class Connection extends ConnectionEventTarget {
     this.#lock?.release();
     this.#lock = new Lock(locks, `statesync ${this.#queue.client}`, mayBeTaken, this.#options);
     return this.#lock;
+  }
+
+  /**
+   * While this page was in the back/forward cache, another page of the tab may have gone on with what was stored, and
+   * perhaps as somebody new. What this page remembers is older: either it is in that record as well, or it is decided,
+   * and whoever looked at the other page was told. If there is no record any more, nobody knows.
+   *
+   * @returns {boolean} whether it was so
+   */
+  #takeOver() {
+    const left = this.#queue.takeOver(this.#options.parse);
+    if (!left) return false;
+    if (!this.#queue.isRestored) {
+      this.#haveFailed(left, "unknown", MESSAGES.taken_over);
+    } else {
+      for (const { action, id, reject } of left) reject(new ActionError("unknown", MESSAGES.taken_over, action, id));
+      this.#tellPending();
+    }
+    return true;
   }
 
   /**
@@ -568,28 +597,29 @@ export class Connection extends ConnectionEventTarget {
    * @param {ErrorDetail} error
    */
   #undecided(waiting, error) {
-    const isFirst = !this.#isCollecting;
+    // Those that follow say no more than that they did not overtake.
+    const isTold = !this.#isCollecting && error.code !== "forgotten";
     this.#isCollecting = true;
     this.#inFlight.delete(waiting);
     if (error.code === "forgotten") {
       this.#isForgotten = true;
       waiting.id = null;
       this.#queue.keep();
-    } else if (isFirst) {
-      // Those that follow say no more than that they did not overtake.
-      this.#tell("error", error);
-      // Nothing is before it, and the server misses something: only a welcome tells what.
-      if (error.code === "id_gap" && waiting === this.#queue.waiting[0]) return this.#dropAndComeBack("out of step");
     }
-    this.#collected();
+    // Nothing is before it, and the server misses something: only a welcome tells what.
+    const isOutOfStep = isTold && error.code === "id_gap" && waiting === this.#queue.waiting[0];
+    if (isOutOfStep) this.#dropAndComeBack("out of step");
+    else this.#collected();
+    if (isTold) this.#tell("error", error);
   }
 
   #collected() {
     if (!this.#isCollecting || this.#inFlight.size > 0) return;
     if (this.#isForgotten) return this.#startAnew(this.#queue.waiting, [], "");
-    const { maxDelayMs, random, setTimeout } = this.#options;
+    const { maxDelayMs, random, setTimeout, clearTimeout } = this.#options;
     const longest = Math.min(maxDelayMs, RETRY_MS * 2 ** this.#vainRounds);
     this.#vainRounds += 1;
+    clearTimeout(this.#retry);
     this.#retry = setTimeout(() => {
       this.#isCollecting = false;
       this.#send();
@@ -657,7 +687,8 @@ export class Connection extends ConnectionEventTarget {
     const next = this.#queue.waiting.filter((waiting) => !this.#inFlight.has(waiting)).slice(0, free);
     if (next.length === 0) return false;
     const { messages, tooLarge } = this.#number(next);
-    this.#queue.remove(tooLarge);
+    this.#queue.waiting = this.#queue.waiting.filter((waiting) => !tooLarge.includes(waiting));
+    this.#queue.keep();
     for (const message of messages) socket.send(message);
     this.#waitForAnswer();
     if (tooLarge.length > 0) {
@@ -669,7 +700,7 @@ export class Connection extends ConnectionEventTarget {
 
   /**
    * Gives numbers to those that have none. What turns out to be too large, as it was taken before the server said what
-   * that is, gets none, so it leaves no gap.
+   * that is, gets none, so it leaves no gap. What has one is sent again, whatever the server says today.
    *
    * @param {Waiting[]} next
    */
@@ -681,7 +712,7 @@ export class Connection extends ConnectionEventTarget {
     for (const waiting of next) {
       const id = waiting.id ?? this.#queue.used + 1;
       const message = numbered(waiting.text, id);
-      if (isLonger(message, this.#limits.max_message_bytes)) {
+      if (waiting.id === null && isLonger(message, this.#limits.max_message_bytes)) {
         tooLarge.push(waiting);
       } else {
         waiting.id = id;
@@ -815,6 +846,7 @@ export class Connection extends ConnectionEventTarget {
    */
   #hide() {
     this.#isHidden = true;
+    this.#queue.isLeft = true;
     this.#drop(NORMAL);
     this.#lock?.release();
     this.#lock = undefined;
@@ -867,7 +899,7 @@ export class Connection extends ConnectionEventTarget {
  * An action that is not decided.
  *
  * @typedef {object} Waiting
- * @property {number | null} id its number. `null`: it has not been sent, or the server has told that it has not got it
+ * @property {number | null} id its number. `null`: it has not been sent, or the server has told that it was forgotten
  * @property {string} text as JSON, without `id`
  * @property {any} action what `text` says
  * @property {(decision: Decision) => void} resolve
@@ -899,6 +931,12 @@ class Queue {
   /** In the order in which they were taken; those with a number come first. @type {Waiting[]} */
   waiting = [];
   isRestored = false;
+  /** Its page was left, and has not taken over yet what another page may have stored meanwhile. */
+  isLeft = false;
+  /** What is stored, as far as is known here. @type {string | null} */
+  #stored = null;
+  /** The actions in that. @type {Set<Waiting>} */
+  #inStored = new Set();
   #storage;
   #key;
   #tellNotKept;
@@ -923,7 +961,7 @@ class Queue {
       return;
     }
     storedHere.set(this.#storage, keys.add(key));
-    this.#restore(parse);
+    this.isRestored = this.#restore(parse);
     if (!this.isRestored) this.keep();
   }
 
@@ -960,18 +998,15 @@ class Queue {
   }
 
   /**
-   * Takes out what has a number up to `last`. What is above is for certain not decided, and never will be by what was
-   * sent before: it is numbered again when it is sent again, and gets the number that it had.
+   * Takes out what has a number up to `last`. What is above keeps its number: it may still be on its way.
    *
    * @param {number} last
    * @param {Welcome} welcome
    */
   decideUpTo(last, { epoch, seq }) {
     const decided = this.waiting.filter(({ id }) => id !== null && id <= last);
-    if (last === 0) this.born = { epoch, seq };
-    this.used = last;
+    if (this.used === 0) this.born = { epoch, seq };
     this.waiting = this.waiting.filter((waiting) => !decided.includes(waiting));
-    for (const waiting of this.waiting) waiting.id = null;
     this.keep();
     return decided;
   }
@@ -992,17 +1027,40 @@ class Queue {
 
   /** Stores what there is. */
   keep() {
-    if (!this.#storage) return;
+    if (!this.#storage || (this.isLeft && this.#isStoredByAnother)) return;
     const { client, born, used } = this;
     const record = JSON.stringify({ client, born, used, waiting: this.waiting.map(({ id, text }) => [id, text]) });
     try {
       this.#storage.setItem(this.#key, record);
+      this.#know(record);
       this.#isNotKept = false;
     } catch {
       // An older record would be worse than none: it would send again what was sent since.
       this.#erase();
       this.#notKept();
     }
+  }
+
+  /**
+   * Goes on from what another page has stored, if one has, and with what was not stored here.
+   *
+   * @param {(text: string) => any} parse
+   * @returns {Waiting[] | undefined} what was stored here, and is that page's now. `undefined`: no other page was there
+   */
+  takeOver(parse) {
+    if (!this.isLeft || !this.#isStoredByAnother) return undefined;
+    const stored = this.#inStored;
+    const leftBehind = this.waiting.filter((waiting) => stored.has(waiting));
+    const own = this.waiting.filter((waiting) => !stored.has(waiting));
+    this.isRestored = this.#restore(parse);
+    if (!this.isRestored) {
+      this.#erase();
+      this.renew(own);
+    } else if (own.length > 0) {
+      this.waiting.push(...own);
+      this.keep();
+    }
+    return leftBehind;
   }
 
   /** There is nothing that the next connection should take over. */
@@ -1017,7 +1075,22 @@ class Queue {
     this.#storage = undefined;
   }
 
+  get #isStoredByAnother() {
+    try {
+      return this.#storage?.getItem(this.#key) !== this.#stored;
+    } catch {
+      return false;
+    }
+  }
+
+  /** @param {string | null} record */
+  #know(record) {
+    this.#stored = record;
+    this.#inStored = new Set(record === null ? [] : this.waiting);
+  }
+
   #erase() {
+    this.#know(null);
     try {
       this.#storage?.removeItem(this.#key);
     } catch {
@@ -1031,15 +1104,20 @@ class Queue {
     this.#tellNotKept();
   }
 
-  /** @param {(text: string) => any} parse */
+  /**
+   * @param {(text: string) => any} parse
+   * @returns {boolean} false: no storage, or not what was stored there. It is as if nothing had been stored
+   */
   #restore(parse) {
     try {
-      const { client, born, used, waiting } = JSON.parse(this.#storage?.getItem(this.#key) ?? "{}");
-      if (!isIdentity(client) || !isCount(used) || !Array.isArray(waiting)) return;
-      const restored = waiting.map(([id, text]) => restoredAction(id, text, parse));
-      Object.assign(this, { client, born, used, waiting: restored, isRestored: true });
+      const record = this.#storage?.getItem(this.#key) ?? "{}";
+      const { client, born, used, waiting } = JSON.parse(record);
+      if (!isIdentity(client) || !isCount(used) || !Array.isArray(waiting)) return false;
+      Object.assign(this, { client, born, used, waiting: waiting.map(([id, text]) => restoredAction(id, text, parse)) });
+      this.#know(record);
+      return true;
     } catch {
-      // No storage, or not what was stored there: as if nothing had been stored.
+      return false;
     }
   }
 }
