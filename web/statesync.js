@@ -147,7 +147,7 @@ export function closeCode(code) {
  * @property {(name: string, options: { signal: AbortSignal }, held: () => Promise<any>) => Promise<unknown>} request
  * @property {() => Promise<unknown>} [query] answers after all that was granted before is told
  *
- * @typedef {object} ConnectionOptions
+ * @typedef {object} ConnectionOptions each is as by default if it is `undefined`; `null` is none
  * @property {(value: any, action: any) => any} [apply] what an action makes of a value, for `optimistic`. It must be
  *   pure, and for an action that it does not know give the value that it got
  * @property {(text: string) => any} [parse] reads JSON
@@ -164,9 +164,8 @@ export function closeCode(code) {
  * @property {(callback: () => void, delayMs: number) => any} [setTimeout]
  * @property {(timer: any) => void} [clearTimeout]
  * @property {() => number} [random] from 0 to 1, without 1; for waits
- * @property {EventTarget | undefined} [window] where `online`, `pagehide` and `pageshow` are heard
- * @property {(EventTarget & { readonly visibilityState: string }) | undefined} [document] where `visibilitychange` is
- *   heard
+ * @property {EventTarget | null} [window] where `online`, `pagehide` and `pageshow` are heard
+ * @property {(EventTarget & { readonly visibilityState: string }) | null} [document] where `visibilitychange` is heard
  */
 
 /**
@@ -280,9 +279,9 @@ export class Connection extends ConnectionEventTarget {
       setTimeout: (/** @type {() => void} */ callback, /** @type {number} */ delayMs) => setTimeout(callback, delayMs),
       clearTimeout: (/** @type {any} */ timer) => clearTimeout(timer),
       random: Math.random,
-      window: /** @type {EventTarget | undefined} */ (globalThis.window),
-      document: /** @type {(EventTarget & { readonly visibilityState: string }) | undefined} */ (globalThis.document),
-      ...options,
+      window: /** @type {ConnectionOptions["window"]} */ (globalThis.window),
+      document: /** @type {ConnectionOptions["document"]} */ (globalThis.document),
+      ...given(options),
     };
     if (!this.#options.WebSocket) throw new TypeError("there is no WebSocket here: give one as an option");
     const { storage, parse, apply } = this.#options;
@@ -1182,7 +1181,12 @@ class View {
     const apply = this.#apply;
     if (!this.confirmed || !apply) return this.confirmed?.value;
     const actions = [...this.#applied, ...waiting].map(({ action }) => action);
-    return actions.reduce((value, action) => apply(value, action), this.confirmed.value);
+    try {
+      return actions.reduce((value, action) => apply(value, action), this.confirmed.value);
+    } catch {
+      // A value that `apply` was not made for; what is sent and heard does not depend on it.
+      return this.confirmed.value;
+    }
   }
 
   /** @param {Waiting[]} waiting */
@@ -1248,7 +1252,7 @@ class Lock {
 
 /**
  * The counter's way to apply an action: `plus` or `minus`, by 1 or by `by`. Exact, as numbers where they are and as
- * bigints beyond. What the server will refuse changes nothing.
+ * bigints beyond. What the server will refuse changes nothing, nor does anything change a value that is not whole.
  *
  * @param {number | bigint} value
  * @param {{ action: string, by?: unknown, [key: string]: unknown }} action
@@ -1256,6 +1260,7 @@ class Lock {
  */
 export function counter(value, { action, by = 1 }) {
   if (action !== "plus" && action !== "minus") return value;
+  if (typeof value !== "bigint" && !Number.isInteger(value)) return value;
   if (!(typeof by === "bigint" || Number.isSafeInteger(by)) || /** @type {number | bigint} */ (by) < 1) return value;
   const change = BigInt(/** @type {number | bigint} */ (by));
   const sum = BigInt(value) + (action === "plus" ? change : -change);
@@ -1266,15 +1271,17 @@ export function counter(value, { action, by = 1 }) {
 
 /**
  * The server counts further than a JavaScript number is exact (2^53 − 1). Where the engine shows the source text of a
- * number, whole numbers beyond are read as bigints.
+ * number, whole numbers beyond that are written in digits alone are read as bigints.
  *
  * @param {string} text
  * @returns {any}
  */
 export function parseExactly(text) {
   /** @type {(key: string, value: unknown, context?: { source?: string }) => unknown} */
-  const exact = (_key, value, context) =>
-    Number.isInteger(value) && !Number.isSafeInteger(value) && context?.source ? BigInt(context.source) : value;
+  const exact = (_key, value, context) => {
+    const isInexact = Number.isInteger(value) && !Number.isSafeInteger(value);
+    return isInexact && /^-?\d+$/.test(context?.source ?? "") ? BigInt(context?.source ?? 0) : value;
+  };
   return JSON.parse(text, exact);
 }
 
@@ -1289,6 +1296,18 @@ function roomURL(url) {
   if (!["ws:", "wss:"].includes(room.protocol)) throw new SyntaxError(`${url} is not the address of a room`);
   room.hash = "";
   return room;
+}
+
+/**
+ * The options without those that are `undefined`, which would hide the defaults.
+ *
+ * @template {object} Options
+ * @param {Options} options
+ * @returns {{ [Key in keyof Options]: Exclude<Options[Key], undefined> }}
+ */
+function given(options) {
+  const entries = Object.entries(options).filter(([, value]) => value !== undefined);
+  return /** @type {any} */ (Object.fromEntries(entries));
 }
 
 /** @returns {ActionStorage | null} nothing where there are no tabs */

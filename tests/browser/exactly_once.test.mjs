@@ -1043,6 +1043,17 @@ describe("the optimistic value", () => {
     assert.equal(world.connection.optimistic, 0);
   });
 
+  test("is the confirmed one where what says what actions do fails, and the action is sent all the same", () => {
+    const apply = (value) => {
+      throw new TypeError(`no ${value}`);
+    };
+    const world = connected({ apply });
+    world.socket().receives(state("five", 1));
+    world.plus();
+    assert.equal(world.connection.optimistic, "five");
+    assert.deepEqual(world.socket().ids, [1]);
+  });
+
   test("is the confirmed one where nothing says what actions do", () => {
     const world = connected();
     world.socket().receives(state({ a: 1 }, 1));
