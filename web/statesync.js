@@ -104,13 +104,13 @@ export function closeCode(code) {
  *   `waiting`: lost, and will try again by itself. `closed`: will not.
  *
  * @typedef {object} ConnectionEvents
- * @property {CustomEvent<StateDetail>} state
- * @property {CustomEvent<UsersDetail>} users
- * @property {CustomEvent<OptimisticDetail>} optimistic
- * @property {CustomEvent<PendingDetail>} pending
- * @property {CustomEvent<AckDetail>} ack
- * @property {CustomEvent<ErrorDetail>} error
- * @property {CustomEvent<StatusDetail>} status
+ * @property {Told<StateDetail>} state
+ * @property {Told<UsersDetail>} users
+ * @property {Told<OptimisticDetail>} optimistic
+ * @property {Told<PendingDetail>} pending
+ * @property {Told<AckDetail>} ack
+ * @property {Told<ErrorDetail>} error
+ * @property {Told<StatusDetail>} status
  *
  * @typedef {object} Welcome what the server said of itself and of this client; it may say more
  * @property {string} protocol
@@ -125,6 +125,11 @@ export function closeCode(code) {
  * @property {number} max_in_flight
  * @property {number} heartbeat_ms
  * @property {number} max_message_bytes
+ */
+
+/**
+ * @template Detail
+ * @typedef {Event & { readonly detail: Detail }} Told
  */
 
 /**
@@ -172,7 +177,7 @@ export function closeCode(code) {
  * @typedef {<Type extends keyof ConnectionEvents>(
  *   type: Type,
  *   listener: (event: ConnectionEvents[Type]) => void,
- *   options?: AddEventListenerOptions | boolean,
+ *   options?: { once?: boolean, signal?: AbortSignal, capture?: boolean, passive?: boolean } | boolean,
  * ) => void} Listen
  *
  * @typedef {object} ConnectionEventTarget
@@ -341,9 +346,10 @@ export class Connection extends ConnectionEventTarget {
    * Takes an action to be counted once, now or when the connection is back. What becomes of it is told by events as
    * well, so the promise may be ignored.
    *
-   * Throws a TypeError for what is not a JSON object.
+   * Throws a TypeError for what is not a JSON object; a bigint is nothing that JSON has.
    *
-   * @param {Action} action
+   * @template {{ action: string }} Asked
+   * @param {Asked} action
    * @returns {Promise<Decision>} rejects with an `ActionError`
    */
   act(action) {
@@ -470,7 +476,12 @@ export class Connection extends ConnectionEventTarget {
     this.#tellStatus({ status: "connecting" });
   }
 
-  /** @param {Socket} socket */
+  /**
+   * Browsers and most libraries fail a handshake that does not choose the protocol, and then it looks like a lost
+   * connection. Some open it all the same.
+   *
+   * @param {Socket} socket
+   */
   #opened(socket) {
     if (socket.protocol === PROTOCOL) return;
     this.#drop(NORMAL);
@@ -1255,7 +1266,7 @@ class Lock {
  * bigints beyond. What the server will refuse changes nothing, nor does anything change a value that is not whole.
  *
  * @param {number | bigint} value
- * @param {{ action: string, by?: unknown, [key: string]: unknown }} action
+ * @param {{ action: string, by?: unknown }} action
  * @returns {number | bigint}
  */
 export function counter(value, { action, by = 1 }) {
