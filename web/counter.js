@@ -35,6 +35,7 @@ document.addEventListener("keydown", pressed);
 connection.addEventListener("optimistic", ({ detail }) => showValue(String(detail.value)));
 connection.addEventListener("users", ({ detail }) => showUsers(detail.count));
 connection.addEventListener("pending", showPending);
+connection.addEventListener("ack", showThatItIsSaved);
 connection.addEventListener("error", ({ detail }) => showError(detail));
 connection.addEventListener("status", ({ detail }) => showStatus(detail));
 
@@ -55,6 +56,7 @@ function roomAddress() {
 
 /** @param {"plus" | "minus"} action */
 function act(action) {
+  if (isToBeRead) showNotice("");
   connection.act({ action });
   if (connection.status.status === "waiting") tellThatItWaits();
 }
@@ -92,7 +94,10 @@ function speakWhenQuiet() {
 
 function speak() {
   unspokenSince = undefined;
-  page.spoken.textContent = page.value.textContent;
+  const isConnected = connection.status.status === "connected";
+  const waiting = isConnected ? "" : page.pending.textContent;
+  const text = [page.value.textContent, waiting].filter(Boolean).join(", ");
+  if (page.spoken.textContent !== text) page.spoken.textContent = text;
 }
 
 /** @param {number} count */
@@ -100,21 +105,28 @@ function showUsers(count) {
   page.users.textContent = `${count} ${count === 1 ? "user" : "users"} online`;
 }
 
-/** @type {ReturnType<typeof setTimeout> | undefined} */
+/** Since something is undecided; it goes on, or has ended, until nothing is. @type {ReturnType<typeof setTimeout> | undefined} */
 let sending;
-let hasActed = false;
+/** What became of the last change. */
+let outcome = "";
 
 function showPending() {
   const count = connection.pending;
-  clearTimeout(sending);
-  if (count > 0) hasActed = true;
-  if (connection.status.status !== "connected") {
-    page.pending.textContent = count > 0 ? `${changes(count)} waiting` : "";
-  } else if (count > 0) {
-    sending = setTimeout(() => (page.pending.textContent = "Sending…"), SENDING_MS);
-  } else {
-    page.pending.textContent = hasActed ? "Saved" : "";
+  const isConnected = connection.status.status === "connected";
+  if (isConnected && count > 0) {
+    sending ??= setTimeout(() => (page.pending.textContent = "Sending…"), SENDING_MS);
+    return;
   }
+  clearTimeout(sending);
+  sending = undefined;
+  const waiting = count > 0 ? `${changes(count)} waiting` : "";
+  page.pending.textContent = isConnected ? outcome : waiting;
+  if (waiting) speakWhenQuiet();
+}
+
+function showThatItIsSaved() {
+  outcome = "Saved";
+  clearCalmNotice();
 }
 
 /** @param {number} count */
@@ -124,6 +136,8 @@ function changes(count) {
 
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let noticeEnds;
+/** The notice stays until somebody acts who may have read it. */
+let isToBeRead = false;
 
 /**
  * @param {string} text
@@ -131,9 +145,26 @@ let noticeEnds;
  */
 function showNotice(text, tone = "bad") {
   clearTimeout(noticeEnds);
+  isToBeRead = false;
   page.notice.textContent = text;
   page.notice.dataset.tone = tone;
   noticeEnds = setTimeout(() => showNotice(""), NOTICE_MS);
+}
+
+/** @param {string} text of what goes on, or will soon */
+function showCalmNotice(text) {
+  if (!isToBeRead) showNotice(text, "calm");
+}
+
+function clearCalmNotice() {
+  if (page.notice.dataset.tone === "calm") showNotice("");
+}
+
+/** @param {string} text */
+function showNoticeToBeRead(text) {
+  showNotice(text);
+  clearTimeout(noticeEnds);
+  isToBeRead = true;
 }
 
 /** Changes that wait outlive this page. */
@@ -144,21 +175,27 @@ let saidThatItWaits = false;
 function tellThatItWaits() {
   if (saidThatItWaits) return;
   saidThatItWaits = true;
-  showNotice(isKept ? "Your changes are sent when it is back." : "Your changes wait while this page is open.", "calm");
+  const whenSent = "Your changes are sent when the connection is back.";
+  showCalmNotice(isKept ? whenSent : "Your changes wait while this page is open.");
 }
 
 /** How many changes became unknown at once. */
 let unknown = 0;
 
 /** @param {ErrorDetail} detail */
-function showError({ code, message }) {
+function showError({ code, message, action, retry }) {
+  if (retry) {
+    if (code === "not_durable") showCalmNotice("The server cannot save just now; trying again.");
+    return;
+  }
+  if (action) outcome = "";
   switch (code) {
     case "not_kept":
       isKept = false;
       break;
     case "unknown":
       unknown += 1;
-      showNotice(`Nobody can tell whether ${changes(unknown)} of yours counted.`);
+      showNoticeToBeRead(`Nobody can tell whether ${changes(unknown)} of yours counted.`);
       setTimeout(() => (unknown = 0));
       break;
     case "queue_full":
@@ -168,8 +205,13 @@ function showError({ code, message }) {
       showNotice("The connection is closed: this did not count.");
       break;
     default:
-      showNotice(message);
+      showNotice(sentence(message));
   }
+}
+
+/** @param {string} message as the server has it: in small letters, without a full stop */
+function sentence(message) {
+  return `${message.charAt(0).toUpperCase()}${message.slice(1)}${/[.!?]$/.test(message) ? "" : "."}`;
 }
 
 let failure = "No connection";
@@ -189,7 +231,7 @@ function showStatus(detail) {
     case "connected":
       failure = "Connection lost";
       say("Connected");
-      if (saidThatItWaits) showNotice("");
+      clearCalmNotice();
       saidThatItWaits = false;
       break;
     case "waiting":

@@ -8,20 +8,19 @@ export function closeCode(code: number): {
 };
 /**
  * The counter's way to apply an action: `plus` or `minus`, by 1 or by `by`. Exact, as numbers where they are and as
- * bigints beyond. What the server will refuse changes nothing.
+ * bigints beyond. What the server will refuse changes nothing, nor does anything change a value that is not whole.
  *
  * @param {number | bigint} value
- * @param {{ action: string, by?: unknown, [key: string]: unknown }} action
+ * @param {{ action: string, by?: unknown }} action
  * @returns {number | bigint}
  */
 export function counter(value: number | bigint, { action, by }: {
     action: string;
     by?: unknown;
-    [key: string]: unknown;
 }): number | bigint;
 /**
  * The server counts further than a JavaScript number is exact (2^53 − 1). Where the engine shows the source text of a
- * number, whole numbers beyond are read as bigints.
+ * number, whole numbers beyond that are written in digits alone are read as bigints.
  *
  * @param {string} text
  * @returns {any}
@@ -91,12 +90,15 @@ export class Connection extends Connection_base {
      * Takes an action to be counted once, now or when the connection is back. What becomes of it is told by events as
      * well, so the promise may be ignored.
      *
-     * Throws a TypeError for what is not a JSON object.
+     * Throws a TypeError for what is not a JSON object; a bigint is nothing that JSON has.
      *
-     * @param {Action} action
+     * @template {{ action: string }} Asked
+     * @param {Asked} action
      * @returns {Promise<Decision>} rejects with an `ActionError`
      */
-    act(action: Action): Promise<Decision>;
+    act<Asked extends {
+        action: string;
+    }>(action: Asked): Promise<Decision>;
     /**
      * Leaves for good. Promises of undecided actions are rejected with `closed`; where there is a storage, the actions
      * stay in it, and the next connection to this room in this tab sends them.
@@ -205,13 +207,13 @@ export type StatusDetail = {
     reason: string;
 };
 export type ConnectionEvents = {
-    state: CustomEvent<StateDetail>;
-    users: CustomEvent<UsersDetail>;
-    optimistic: CustomEvent<OptimisticDetail>;
-    pending: CustomEvent<PendingDetail>;
-    ack: CustomEvent<AckDetail>;
-    error: CustomEvent<ErrorDetail>;
-    status: CustomEvent<StatusDetail>;
+    state: Told<StateDetail>;
+    users: Told<UsersDetail>;
+    optimistic: Told<OptimisticDetail>;
+    pending: Told<PendingDetail>;
+    ack: Told<AckDetail>;
+    error: Told<ErrorDetail>;
+    status: Told<StatusDetail>;
 };
 /**
  * what the server said of itself and of this client; it may say more
@@ -235,6 +237,9 @@ export type Welcome = {
     max_in_flight: number;
     heartbeat_ms: number;
     max_message_bytes: number;
+};
+export type Told<Detail> = Event & {
+    readonly detail: Detail;
 };
 /**
  * what is used of a WebSocket
@@ -264,7 +269,14 @@ export type Locks = {
     request: (name: string, options: {
         signal: AbortSignal;
     }, held: () => Promise<any>) => Promise<unknown>;
+    /**
+     * answers after all that was granted before is told
+     */
+    query?: (() => Promise<unknown>) | undefined;
 };
+/**
+ * each is as by default if it is `undefined`; `null` is none
+ */
 export type ConnectionOptions = {
     /**
      * what an action makes of a value, for `optimistic`. It must be
@@ -315,16 +327,20 @@ export type ConnectionOptions = {
     /**
      * where `online`, `pagehide` and `pageshow` are heard
      */
-    window?: EventTarget | undefined;
+    window?: EventTarget | null | undefined;
     /**
-     * where `visibilitychange` is
-     * heard
+     * where `visibilitychange` is heard
      */
     document?: (EventTarget & {
         readonly visibilityState: string;
-    }) | undefined;
+    }) | null | undefined;
 };
-export type Listen = <Type extends keyof ConnectionEvents>(type: Type, listener: (event: ConnectionEvents[Type]) => void, options?: AddEventListenerOptions | boolean) => void;
+export type Listen = <Type extends keyof ConnectionEvents>(type: Type, listener: (event: ConnectionEvents[Type]) => void, options?: {
+    once?: boolean;
+    signal?: AbortSignal;
+    capture?: boolean;
+    passive?: boolean;
+} | boolean) => void;
 export type ConnectionEventTarget = {
     addEventListener: Listen;
     removeEventListener: Listen;
@@ -335,7 +351,7 @@ export type ConnectionEventTarget = {
  */
 export type Waiting = {
     /**
-     * its number. `null`: it has not been sent, or the server has told that it has not got it
+     * its number. `null`: it has not been sent, or the server has told that it was forgotten
      */
     id: number | null;
     /**

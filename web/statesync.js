@@ -104,13 +104,13 @@ export function closeCode(code) {
  *   `waiting`: lost, and will try again by itself. `closed`: will not.
  *
  * @typedef {object} ConnectionEvents
- * @property {CustomEvent<StateDetail>} state
- * @property {CustomEvent<UsersDetail>} users
- * @property {CustomEvent<OptimisticDetail>} optimistic
- * @property {CustomEvent<PendingDetail>} pending
- * @property {CustomEvent<AckDetail>} ack
- * @property {CustomEvent<ErrorDetail>} error
- * @property {CustomEvent<StatusDetail>} status
+ * @property {Told<StateDetail>} state
+ * @property {Told<UsersDetail>} users
+ * @property {Told<OptimisticDetail>} optimistic
+ * @property {Told<PendingDetail>} pending
+ * @property {Told<AckDetail>} ack
+ * @property {Told<ErrorDetail>} error
+ * @property {Told<StatusDetail>} status
  *
  * @typedef {object} Welcome what the server said of itself and of this client; it may say more
  * @property {string} protocol
@@ -125,6 +125,11 @@ export function closeCode(code) {
  * @property {number} max_in_flight
  * @property {number} heartbeat_ms
  * @property {number} max_message_bytes
+ */
+
+/**
+ * @template Detail
+ * @typedef {Event & { readonly detail: Detail }} Told
  */
 
 /**
@@ -145,8 +150,9 @@ export function closeCode(code) {
  *
  * @typedef {object} Locks what is used of the Web Locks API
  * @property {(name: string, options: { signal: AbortSignal }, held: () => Promise<any>) => Promise<unknown>} request
+ * @property {() => Promise<unknown>} [query] answers after all that was granted before is told
  *
- * @typedef {object} ConnectionOptions
+ * @typedef {object} ConnectionOptions each is as by default if it is `undefined`; `null` is none
  * @property {(value: any, action: any) => any} [apply] what an action makes of a value, for `optimistic`. It must be
  *   pure, and for an action that it does not know give the value that it got
  * @property {(text: string) => any} [parse] reads JSON
@@ -163,16 +169,15 @@ export function closeCode(code) {
  * @property {(callback: () => void, delayMs: number) => any} [setTimeout]
  * @property {(timer: any) => void} [clearTimeout]
  * @property {() => number} [random] from 0 to 1, without 1; for waits
- * @property {EventTarget | undefined} [window] where `online`, `pagehide` and `pageshow` are heard
- * @property {(EventTarget & { readonly visibilityState: string }) | undefined} [document] where `visibilitychange` is
- *   heard
+ * @property {EventTarget | null} [window] where `online`, `pagehide` and `pageshow` are heard
+ * @property {(EventTarget & { readonly visibilityState: string }) | null} [document] where `visibilitychange` is heard
  */
 
 /**
  * @typedef {<Type extends keyof ConnectionEvents>(
  *   type: Type,
  *   listener: (event: ConnectionEvents[Type]) => void,
- *   options?: AddEventListenerOptions | boolean,
+ *   options?: { once?: boolean, signal?: AbortSignal, capture?: boolean, passive?: boolean } | boolean,
  * ) => void} Listen
  *
  * @typedef {object} ConnectionEventTarget
@@ -208,6 +213,7 @@ const MESSAGES = Object.freeze({
   unknown: "nobody can tell whether this was counted: the server has forgotten about it",
   place_taken: "nobody can tell whether this was counted: another connection has taken this client's place",
   perhaps_too_large: "nobody can tell whether this was counted: a message was too large, and ended the connection",
+  taken_over: "nobody can tell here whether this was counted: another page of this tab has gone on with it",
   refused: "this was refused before the connection was lost",
   queue_full: "too many actions wait to be sent: this one was not taken",
   too_large: "this is larger than what the server takes: it was not sent",
@@ -278,9 +284,9 @@ export class Connection extends ConnectionEventTarget {
       setTimeout: (/** @type {() => void} */ callback, /** @type {number} */ delayMs) => setTimeout(callback, delayMs),
       clearTimeout: (/** @type {any} */ timer) => clearTimeout(timer),
       random: Math.random,
-      window: /** @type {EventTarget | undefined} */ (globalThis.window),
-      document: /** @type {(EventTarget & { readonly visibilityState: string }) | undefined} */ (globalThis.document),
-      ...options,
+      window: /** @type {ConnectionOptions["window"]} */ (globalThis.window),
+      document: /** @type {ConnectionOptions["document"]} */ (globalThis.document),
+      ...given(options),
     };
     if (!this.#options.WebSocket) throw new TypeError("there is no WebSocket here: give one as an option");
     const { storage, parse, apply } = this.#options;
@@ -340,9 +346,10 @@ export class Connection extends ConnectionEventTarget {
    * Takes an action to be counted once, now or when the connection is back. What becomes of it is told by events as
    * well, so the promise may be ignored.
    *
-   * Throws a TypeError for what is not a JSON object.
+   * Throws a TypeError for what is not a JSON object; a bigint is nothing that JSON has.
    *
-   * @param {Action} action
+   * @template {{ action: string }} Asked
+   * @param {Asked} action
    * @returns {Promise<Decision>} rejects with an `ActionError`
    */
   act(action) {
@@ -381,23 +388,54 @@ export class Connection extends ConnectionEventTarget {
    */
   #begin(identity) {
     const { locks } = this.#options;
-    if (!this.#queue.isStored || !locks) return this.#connect();
-    const lock = this.#hold(locks);
+    this.#takeOver();
+    if (this.#status.status === "closed") return;
+    if (!this.#queue.isStored || !locks) {
+      this.#queue.isLeft = false;
+      return this.#connect();
+    }
+    const lock = this.#hold(locks, identity !== "new");
     if (identity === "new") return this.#connect();
     const shared = new Set(this.#queue.waiting);
     const goOn = (/** @type {boolean} */ isHeld) => {
       if (this.#lock !== lock) return;
+      // The other page may have gone on until it let go of the lock; perhaps as somebody new, who has another.
+      if (this.#takeOver()) return this.#begin(identity);
+      this.#queue.isLeft = false;
       if (!isHeld) this.#beADuplicate(shared, identity === "resumed");
-      this.#connect();
+      // Who hears of that may have closed it.
+      if (this.#status.status !== "closed") this.#connect();
     };
     lock.isHeld.then(goOn).catch((error) => this.#end(ABNORMAL, String(error)));
   }
 
-  /** @param {Locks} locks */
-  #hold(locks) {
+  /**
+   * @param {Locks} locks
+   * @param {boolean} mayBeTaken
+   */
+  #hold(locks, mayBeTaken) {
     this.#lock?.release();
-    this.#lock = new Lock(locks, `statesync ${this.#queue.client}`, this.#options);
+    this.#lock = new Lock(locks, `statesync ${this.#queue.client}`, mayBeTaken, this.#options);
     return this.#lock;
+  }
+
+  /**
+   * While this page was in the back/forward cache, another page of the tab may have gone on with what was stored, and
+   * perhaps as somebody new. What this page remembers is older: either it is in that record as well, or it is decided,
+   * and whoever looked at the other page was told. If there is no record any more, nobody knows.
+   *
+   * @returns {boolean} whether it was so
+   */
+  #takeOver() {
+    const left = this.#queue.takeOver(this.#options.parse);
+    if (!left) return false;
+    if (!this.#queue.isRestored) {
+      this.#haveFailed(left, "unknown", MESSAGES.taken_over);
+    } else {
+      for (const { action, id, reject } of left) reject(new ActionError("unknown", MESSAGES.taken_over, action, id));
+      this.#tellPending();
+    }
+    return true;
   }
 
   /**
@@ -420,7 +458,7 @@ export class Connection extends ConnectionEventTarget {
   #beSomebodyNew(unsent) {
     this.#queue.renew(unsent);
     const { locks } = this.#options;
-    if (this.#queue.isStored && locks) this.#hold(locks);
+    if (this.#queue.isStored && locks) this.#hold(locks, false);
   }
 
   #connect() {
@@ -438,7 +476,12 @@ export class Connection extends ConnectionEventTarget {
     this.#tellStatus({ status: "connecting" });
   }
 
-  /** @param {Socket} socket */
+  /**
+   * Browsers and most libraries fail a handshake that does not choose the protocol, and then it looks like a lost
+   * connection. Some open it all the same.
+   *
+   * @param {Socket} socket
+   */
   #opened(socket) {
     if (socket.protocol === PROTOCOL) return;
     this.#drop(NORMAL);
@@ -564,28 +607,29 @@ export class Connection extends ConnectionEventTarget {
    * @param {ErrorDetail} error
    */
   #undecided(waiting, error) {
-    const isFirst = !this.#isCollecting;
+    // Those that follow say no more than that they did not overtake.
+    const isTold = !this.#isCollecting && error.code !== "forgotten";
     this.#isCollecting = true;
     this.#inFlight.delete(waiting);
     if (error.code === "forgotten") {
       this.#isForgotten = true;
       waiting.id = null;
       this.#queue.keep();
-    } else if (isFirst) {
-      // Those that follow say no more than that they did not overtake.
-      this.#tell("error", error);
-      // Nothing is before it, and the server misses something: only a welcome tells what.
-      if (error.code === "id_gap" && waiting === this.#queue.waiting[0]) return this.#dropAndComeBack("out of step");
     }
-    this.#collected();
+    // Nothing is before it, and the server misses something: only a welcome tells what.
+    const isOutOfStep = isTold && error.code === "id_gap" && waiting === this.#queue.waiting[0];
+    if (isOutOfStep) this.#dropAndComeBack("out of step");
+    else this.#collected();
+    if (isTold) this.#tell("error", error);
   }
 
   #collected() {
     if (!this.#isCollecting || this.#inFlight.size > 0) return;
     if (this.#isForgotten) return this.#startAnew(this.#queue.waiting, [], "");
-    const { maxDelayMs, random, setTimeout } = this.#options;
+    const { maxDelayMs, random, setTimeout, clearTimeout } = this.#options;
     const longest = Math.min(maxDelayMs, RETRY_MS * 2 ** this.#vainRounds);
     this.#vainRounds += 1;
+    clearTimeout(this.#retry);
     this.#retry = setTimeout(() => {
       this.#isCollecting = false;
       this.#send();
@@ -653,7 +697,8 @@ export class Connection extends ConnectionEventTarget {
     const next = this.#queue.waiting.filter((waiting) => !this.#inFlight.has(waiting)).slice(0, free);
     if (next.length === 0) return false;
     const { messages, tooLarge } = this.#number(next);
-    this.#queue.remove(tooLarge);
+    this.#queue.waiting = this.#queue.waiting.filter((waiting) => !tooLarge.includes(waiting));
+    this.#queue.keep();
     for (const message of messages) socket.send(message);
     this.#waitForAnswer();
     if (tooLarge.length > 0) {
@@ -665,7 +710,7 @@ export class Connection extends ConnectionEventTarget {
 
   /**
    * Gives numbers to those that have none. What turns out to be too large, as it was taken before the server said what
-   * that is, gets none, so it leaves no gap.
+   * that is, gets none, so it leaves no gap. What has one is sent again, whatever the server says today.
    *
    * @param {Waiting[]} next
    */
@@ -677,7 +722,7 @@ export class Connection extends ConnectionEventTarget {
     for (const waiting of next) {
       const id = waiting.id ?? this.#queue.used + 1;
       const message = numbered(waiting.text, id);
-      if (isLonger(message, this.#limits.max_message_bytes)) {
+      if (waiting.id === null && isLonger(message, this.#limits.max_message_bytes)) {
         tooLarge.push(waiting);
       } else {
         waiting.id = id;
@@ -811,6 +856,7 @@ export class Connection extends ConnectionEventTarget {
    */
   #hide() {
     this.#isHidden = true;
+    this.#queue.isLeft = true;
     this.#drop(NORMAL);
     this.#lock?.release();
     this.#lock = undefined;
@@ -863,7 +909,7 @@ export class Connection extends ConnectionEventTarget {
  * An action that is not decided.
  *
  * @typedef {object} Waiting
- * @property {number | null} id its number. `null`: it has not been sent, or the server has told that it has not got it
+ * @property {number | null} id its number. `null`: it has not been sent, or the server has told that it was forgotten
  * @property {string} text as JSON, without `id`
  * @property {any} action what `text` says
  * @property {(decision: Decision) => void} resolve
@@ -895,6 +941,12 @@ class Queue {
   /** In the order in which they were taken; those with a number come first. @type {Waiting[]} */
   waiting = [];
   isRestored = false;
+  /** Its page was left, and has not taken over yet what another page may have stored meanwhile. */
+  isLeft = false;
+  /** What is stored, as far as is known here. @type {string | null} */
+  #stored = null;
+  /** The actions in that. @type {Set<Waiting>} */
+  #inStored = new Set();
   #storage;
   #key;
   #tellNotKept;
@@ -919,7 +971,7 @@ class Queue {
       return;
     }
     storedHere.set(this.#storage, keys.add(key));
-    this.#restore(parse);
+    this.isRestored = this.#restore(parse);
     if (!this.isRestored) this.keep();
   }
 
@@ -956,18 +1008,15 @@ class Queue {
   }
 
   /**
-   * Takes out what has a number up to `last`. What is above is for certain not decided, and never will be by what was
-   * sent before: it is numbered again when it is sent again, and gets the number that it had.
+   * Takes out what has a number up to `last`. What is above keeps its number: it may still be on its way.
    *
    * @param {number} last
    * @param {Welcome} welcome
    */
   decideUpTo(last, { epoch, seq }) {
     const decided = this.waiting.filter(({ id }) => id !== null && id <= last);
-    if (last === 0) this.born = { epoch, seq };
-    this.used = last;
+    if (this.used === 0) this.born = { epoch, seq };
     this.waiting = this.waiting.filter((waiting) => !decided.includes(waiting));
-    for (const waiting of this.waiting) waiting.id = null;
     this.keep();
     return decided;
   }
@@ -988,17 +1037,40 @@ class Queue {
 
   /** Stores what there is. */
   keep() {
-    if (!this.#storage) return;
+    if (!this.#storage || (this.isLeft && this.#isStoredByAnother)) return;
     const { client, born, used } = this;
     const record = JSON.stringify({ client, born, used, waiting: this.waiting.map(({ id, text }) => [id, text]) });
     try {
       this.#storage.setItem(this.#key, record);
+      this.#know(record);
       this.#isNotKept = false;
     } catch {
       // An older record would be worse than none: it would send again what was sent since.
       this.#erase();
       this.#notKept();
     }
+  }
+
+  /**
+   * Goes on from what another page has stored, if one has, and with what was not stored here.
+   *
+   * @param {(text: string) => any} parse
+   * @returns {Waiting[] | undefined} what was stored here, and is that page's now. `undefined`: no other page was there
+   */
+  takeOver(parse) {
+    if (!this.isLeft || !this.#isStoredByAnother) return undefined;
+    const stored = this.#inStored;
+    const leftBehind = this.waiting.filter((waiting) => stored.has(waiting));
+    const own = this.waiting.filter((waiting) => !stored.has(waiting));
+    this.isRestored = this.#restore(parse);
+    if (!this.isRestored) {
+      this.#erase();
+      this.renew(own);
+    } else if (own.length > 0) {
+      this.waiting.push(...own);
+      this.keep();
+    }
+    return leftBehind;
   }
 
   /** There is nothing that the next connection should take over. */
@@ -1013,7 +1085,22 @@ class Queue {
     this.#storage = undefined;
   }
 
+  get #isStoredByAnother() {
+    try {
+      return this.#storage?.getItem(this.#key) !== this.#stored;
+    } catch {
+      return false;
+    }
+  }
+
+  /** @param {string | null} record */
+  #know(record) {
+    this.#stored = record;
+    this.#inStored = new Set(record === null ? [] : this.waiting);
+  }
+
   #erase() {
+    this.#know(null);
     try {
       this.#storage?.removeItem(this.#key);
     } catch {
@@ -1027,15 +1114,20 @@ class Queue {
     this.#tellNotKept();
   }
 
-  /** @param {(text: string) => any} parse */
+  /**
+   * @param {(text: string) => any} parse
+   * @returns {boolean} false: no storage, or not what was stored there. It is as if nothing had been stored
+   */
   #restore(parse) {
     try {
-      const { client, born, used, waiting } = JSON.parse(this.#storage?.getItem(this.#key) ?? "{}");
-      if (!isIdentity(client) || !isCount(used) || !Array.isArray(waiting)) return;
-      const restored = waiting.map(([id, text]) => restoredAction(id, text, parse));
-      Object.assign(this, { client, born, used, waiting: restored, isRestored: true });
+      const record = this.#storage?.getItem(this.#key) ?? "{}";
+      const { client, born, used, waiting } = JSON.parse(record);
+      if (!isIdentity(client) || !isCount(used) || !Array.isArray(waiting)) return false;
+      Object.assign(this, { client, born, used, waiting: waiting.map(([id, text]) => restoredAction(id, text, parse)) });
+      this.#know(record);
+      return true;
     } catch {
-      // No storage, or not what was stored there: as if nothing had been stored.
+      return false;
     }
   }
 }
@@ -1100,7 +1192,12 @@ class View {
     const apply = this.#apply;
     if (!this.confirmed || !apply) return this.confirmed?.value;
     const actions = [...this.#applied, ...waiting].map(({ action }) => action);
-    return actions.reduce((value, action) => apply(value, action), this.confirmed.value);
+    try {
+      return actions.reduce((value, action) => apply(value, action), this.confirmed.value);
+    } catch {
+      // A value that `apply` was not made for; what is sent and heard does not depend on it.
+      return this.confirmed.value;
+    }
   }
 
   /** @param {Waiting[]} waiting */
@@ -1123,13 +1220,14 @@ class Lock {
   /**
    * @param {Locks} locks
    * @param {string} name
+   * @param {boolean} mayBeTaken it is not waited for without end
    * @param {Required<Pick<ConnectionOptions, "lockWaitMs" | "setTimeout" | "clearTimeout">>} options
    */
-  constructor(locks, name, { lockWaitMs, setTimeout, clearTimeout }) {
+  constructor(locks, name, mayBeTaken, { lockWaitMs, setTimeout, clearTimeout }) {
     const { signal } = this.#waiting;
     const released = new Promise((resolve) => (this.#release = () => resolve(undefined)));
     this.isHeld = new Promise((resolve) => {
-      const timer = setTimeout(() => this.#waiting.abort(), lockWaitMs);
+      const timer = mayBeTaken ? setTimeout(() => this.#giveUp(locks), lockWaitMs) : undefined;
       const held = () => {
         clearTimeout(timer);
         this.isGranted = true;
@@ -1145,6 +1243,17 @@ class Lock {
     });
   }
 
+  /**
+   * A page that was busy hears that its time is over before it hears that it got the lock meanwhile. What it asks now
+   * is answered after that.
+   *
+   * @param {Locks} locks
+   */
+  async #giveUp(locks) {
+    await locks.query?.().catch(() => {});
+    if (!this.isGranted) this.#waiting.abort();
+  }
+
   release() {
     this.isGranted = false;
     this.#waiting.abort();
@@ -1154,14 +1263,15 @@ class Lock {
 
 /**
  * The counter's way to apply an action: `plus` or `minus`, by 1 or by `by`. Exact, as numbers where they are and as
- * bigints beyond. What the server will refuse changes nothing.
+ * bigints beyond. What the server will refuse changes nothing, nor does anything change a value that is not whole.
  *
  * @param {number | bigint} value
- * @param {{ action: string, by?: unknown, [key: string]: unknown }} action
+ * @param {{ action: string, by?: unknown }} action
  * @returns {number | bigint}
  */
 export function counter(value, { action, by = 1 }) {
   if (action !== "plus" && action !== "minus") return value;
+  if (typeof value !== "bigint" && !Number.isInteger(value)) return value;
   if (!(typeof by === "bigint" || Number.isSafeInteger(by)) || /** @type {number | bigint} */ (by) < 1) return value;
   const change = BigInt(/** @type {number | bigint} */ (by));
   const sum = BigInt(value) + (action === "plus" ? change : -change);
@@ -1172,15 +1282,17 @@ export function counter(value, { action, by = 1 }) {
 
 /**
  * The server counts further than a JavaScript number is exact (2^53 − 1). Where the engine shows the source text of a
- * number, whole numbers beyond are read as bigints.
+ * number, whole numbers beyond that are written in digits alone are read as bigints.
  *
  * @param {string} text
  * @returns {any}
  */
 export function parseExactly(text) {
   /** @type {(key: string, value: unknown, context?: { source?: string }) => unknown} */
-  const exact = (_key, value, context) =>
-    Number.isInteger(value) && !Number.isSafeInteger(value) && context?.source ? BigInt(context.source) : value;
+  const exact = (_key, value, context) => {
+    const isInexact = Number.isInteger(value) && !Number.isSafeInteger(value);
+    return isInexact && /^-?\d+$/.test(context?.source ?? "") ? BigInt(context?.source ?? 0) : value;
+  };
   return JSON.parse(text, exact);
 }
 
@@ -1195,6 +1307,18 @@ function roomURL(url) {
   if (!["ws:", "wss:"].includes(room.protocol)) throw new SyntaxError(`${url} is not the address of a room`);
   room.hash = "";
   return room;
+}
+
+/**
+ * The options without those that are `undefined`, which would hide the defaults.
+ *
+ * @template {object} Options
+ * @param {Options} options
+ * @returns {{ [Key in keyof Options]: Exclude<Options[Key], undefined> }}
+ */
+function given(options) {
+  const entries = Object.entries(options).filter(([, value]) => value !== undefined);
+  return /** @type {any} */ (Object.fromEntries(entries));
 }
 
 /** @returns {ActionStorage | null} nothing where there are no tabs */

@@ -27,6 +27,8 @@ class Run {
   /** What the page told of each action: "applied", or the code of its error. @type {Map<number, string[]>} */
   told = new Map();
   acted = 0;
+  /** The pages of the tab that it may show again: the shown one, and those in the back/forward cache. */
+  history = [];
   /** Optimistic values, since the page was opened. */
   shown = [];
 
@@ -51,7 +53,7 @@ class Run {
     }
     const page = connect({ WebSocket, clock, locks, storage, random, apply: counter, maxWaiting: 20 });
     this.page = page;
-    this.pageStorage = storage;
+    this.history.push({ page, storage });
     this.shown = [];
     const tell = ({ action, code = "applied", retry = false }) => {
       if (page === this.page && !retry) this.told.set(action.tag, [...(this.told.get(action.tag) ?? []), code]);
@@ -95,12 +97,20 @@ class Run {
     } else {
       for (const link of this.server.links) link.onopen = link.onmessage = link.onclose = null;
       // Nothing reaches the old page, and it reaches nothing.
-      this.pageStorage.isClosed = true;
+      for (const { storage } of this.history) storage.isClosed = true;
+      this.history.length = 0;
       this.locks.end();
       this.locks = new FakeLocks();
       this.clock = new FakeClock();
     }
     this.openPage();
+  }
+
+  /** Shows a page again that was left, or the shown one, if there is no other. */
+  goBack() {
+    this.page.hides();
+    this.page = this.history[this.below(this.history.length)].page;
+    this.page.shows();
   }
 
   /** All arrives, and the journal works, until nothing is undecided. */
@@ -165,6 +175,7 @@ describe("in any order", () => {
       () => (run.server.isDurable = run.random() < 0.5),
       () => run.reload(true),
       () => run.reload(false),
+      () => run.goBack(),
     ],
     (run) => {
       run.check([]);
@@ -184,6 +195,7 @@ describe("in any order", () => {
       () => run.wait(run.below(30_000)),
       () => (run.server.isDurable = run.random() < 0.8),
       () => run.reload(run.random() < 0.5),
+      () => run.goBack(),
       () => run.server.forget([...run.server.clients.keys()][run.below(3)]),
     ],
     (run) => run.check(["unknown"]),

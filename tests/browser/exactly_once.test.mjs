@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { ActionError, counter } from "../../web/statesync.js";
-import { CLOSING, FakeClock, FakeLocks, FakeStorage, ROOM } from "./fake_world.mjs";
+import { CLOSING, FakeClock, FakeLocks, FakeStorage, ROOM, WELCOME } from "./fake_world.mjs";
 import { connect, connected, outcomes, settled } from "./fake_world.mjs";
 
 const ack = (id, seq = id) => ({ type: "ack", id, seq });
@@ -400,6 +400,15 @@ describe("rule 5: retry", () => {
     assert.deepEqual(world.socket().ids, [1, 2, 3, 2, 3]);
   });
 
+  test("of one action that is told twice leaves one timer", () => {
+    const world = connected();
+    world.plus();
+    world.socket().receives(notDurable(1));
+    world.socket().receives(notDurable(1));
+    world.connection.close();
+    assert.equal(world.clock.timers.size, 0, "timers were left behind");
+  });
+
   test("is over when the connection is: the welcome tells what to send", () => {
     const world = connected();
     world.plus(2);
@@ -450,14 +459,13 @@ describe("rule 6: a server that has forgotten", () => {
     world.plus(2);
     comesBack(world, { last_id: null, seq: 20, forgotten_until: 9 });
     assert.deepEqual(world.socket().ids, [1, 2]);
-    // And what was forgotten before this welcome was not ours either.
-    comesBack(world, { last_id: null, seq: 30, forgotten_until: 20 });
+    comesBack(world, { last_id: null, seq: 30, forgotten_until: 9 });
     assert.deepEqual(world.socket().ids, [1, 2]);
     world.hides();
 
     const after = open({ storage: storage.ofNextPage() });
     await settled();
-    after.socket().welcomes({ last_id: null, seq: 40, forgotten_until: 30 });
+    after.socket().welcomes({ last_id: null, seq: 40, forgotten_until: 9 });
     assert.deepEqual(after.socket().ids, [1, 2]);
     assert.equal(after.socket().client, before.client);
     assert.deepEqual([...world.told("error"), ...after.told("error")], []);
@@ -499,12 +507,37 @@ describe("rule 6: a server that has forgotten", () => {
     assert.deepEqual(world.socket().ids, [1]);
   });
 
-  test("what a welcome told not to be there was not sent, as far as the next one goes", async () => {
+  test("what was sent keeps its number, though a welcome told that it was not there yet", async () => {
     const world = connected();
     const outcome = world.plus(2);
     comesBack(world, { last_id: 0, max_in_flight: 1 });
     comesBack(world, { last_id: null, epoch: "second" });
-    assert.deepEqual(await outcomes(outcome), ["unknown", undefined]);
+    assert.deepEqual(await outcomes(outcome), ["unknown", "unknown"]);
+  });
+
+  test("what was on its way to the disk at one welcome, and is forgotten at a later one, is not sent again", async () => {
+    const world = connected();
+    const outcome = world.plus();
+    world.socket().isLost();
+    world.clock.advance(1_000);
+    world.socket().opens();
+    world.socket().readyState = CLOSING;
+    world.socket().receives(WELCOME);
+    comesBack(world, { last_id: null, seq: 100, forgotten_until: 50 });
+    assert.deepEqual(world.socket().ids, []);
+    assert.deepEqual(await outcomes(outcome), ["unknown"]);
+  });
+
+  test("what was on its way to the disk at one welcome, and is decided at a later one, is known", async () => {
+    const world = connected();
+    const outcome = world.plus(2);
+    world.socket().isLost();
+    world.clock.advance(1_000);
+    world.socket().opens();
+    world.socket().readyState = CLOSING;
+    world.socket().receives(WELCOME);
+    comesBack(world, { last_id: 2, seq: 2 });
+    assert.deepEqual(await outcomes(outcome), [decidedBefore(1), decidedBefore(2)]);
   });
 });
 
@@ -561,6 +594,41 @@ describe("rule 8: one identity, one place", () => {
     assert.ok(locks.isHeld(`statesync ${client}`));
   });
 
+  test("a page that was busy for longer than it waits for its lock is not taken for a duplicate", async () => {
+    const { storage, open } = tab();
+    const before = open();
+    await settled();
+    before.plus(2);
+    before.hides();
+    await settled();
+    const reloaded = open({ storage: storage.ofNextPage() });
+    // Its time is over before it could hear of anything.
+    reloaded.clock.advance(1_500);
+    await settled();
+    assert.equal(reloaded.socket().client, before.sockets[0].client);
+    assert.equal(reloaded.connection.pending, 2);
+  });
+
+  test("somebody new waits for no lock, however late it is granted", async () => {
+    const { locks, open } = tab();
+    const world = open();
+    world.clock.advance(60_000);
+    await settled();
+    assert.ok(locks.isHeld(`statesync ${world.sockets[0].client}`));
+  });
+
+  test("where nobody can ask who has the lock, the time decides", async () => {
+    const locks = new FakeLocks();
+    locks.query = undefined;
+    const { storage, open } = tab({ locks });
+    const original = open();
+    await settled();
+    const duplicate = open({ storage: storage.copy() });
+    duplicate.clock.advance(1_000);
+    await settled();
+    assert.notEqual(duplicate.socket().client, original.socket().client);
+  });
+
   test("a duplicated tab becomes somebody new, and drops what was copied but not what is its own", async () => {
     const { storage, locks, open } = tab();
     const original = open();
@@ -595,9 +663,10 @@ describe("rule 8: one identity, one place", () => {
     assert.equal(reloaded.socket().client, duplicate.socket().client);
   });
 
-  test("a place that is taken by a late handshake of its own is taken again", () => {
+  test("a place that is taken by a late handshake of its own is taken again", async () => {
     const { open } = tab();
     for (const world of [open(), connect()]) {
+      await settled();
       world.socket().welcomes();
       world.plus();
       world.socket().isLost(4409);
@@ -760,6 +829,80 @@ describe("a page that is left", () => {
     assert.deepEqual(duplicate.connection.pending, 1);
   });
 
+  test("goes on from what another page of the tab has stored meanwhile", async () => {
+    const { storage, open } = tab();
+    const first = open();
+    first.socket().welcomes();
+    first.plus();
+    first.socket().receives(ack(1));
+    first.hides();
+    await settled();
+    const second = open({ storage: storage.ofNextPage() });
+    await settled();
+    second.socket().welcomes({ last_id: 1 });
+    second.socket().isLost();
+    second.plus(3);
+    second.hides();
+    await settled();
+
+    first.shows();
+    const outcome = first.plus();
+    await settled();
+    assert.equal(first.connection.pending, 4);
+    assert.deepEqual(first.told("pending").at(-1).count, 4);
+    assert.equal(storage.record.waiting.length, 4);
+    first.socket().welcomes({ last_id: 1 });
+    assert.deepEqual(first.socket().ids, [2, 3, 4, 5]);
+    for (const id of [2, 3, 4, 5]) first.socket().receives(ack(id));
+    assert.deepEqual(await outcomes(outcome), [applied(5)]);
+  });
+
+  test("does not send again what another page of the tab has sent as somebody new", async () => {
+    const { storage, locks, open } = tab();
+    const first = open();
+    first.socket().welcomes();
+    const sent = first.plus();
+    first.socket().receives(ack(1));
+    first.socket().isLost();
+    const outcome = first.plus(2);
+    first.hides();
+    await settled();
+    const second = open({ storage: storage.ofNextPage() });
+    await settled();
+    second.socket().welcomes({ epoch: "second" });
+    second.clock.advance(1_000);
+    second.socket().welcomes({ epoch: "second" });
+    second.socket().receives(ack(1));
+    second.hides();
+    await settled();
+
+    first.shows();
+    await settled();
+    const { client } = second.socket();
+    assert.equal(first.socket().client, client);
+    assert.ok(locks.isHeld(`statesync ${client}`));
+    first.socket().welcomes({ epoch: "second", last_id: 1 });
+    assert.deepEqual(first.socket().ids, [2]);
+    assert.deepEqual(await outcomes([...sent, ...outcome]), [applied(1), "unknown", "unknown"]);
+    assert.deepEqual(first.told("error"), [], "told though it may still be counted");
+  });
+
+  test("and finds nothing stored any more knows not what became of its actions, and is somebody new", async () => {
+    const { storage, open } = tab();
+    const world = open();
+    const outcome = world.plus();
+    const [{ client }] = world.sockets;
+    world.hides();
+    await settled();
+    storage.items.clear();
+    world.shows();
+    await settled();
+    assert.notEqual(world.socket().client, client);
+    assert.equal(storage.record.client, world.socket().client);
+    assert.deepEqual(await outcomes(outcome), ["unknown"]);
+    assert.deepEqual(world.told("error").map(({ code }) => code), ["unknown"]);
+  });
+
   test("before it has its lock does not connect later", async () => {
     const { storage, open } = tab();
     open();
@@ -900,6 +1043,17 @@ describe("the optimistic value", () => {
     assert.equal(world.connection.optimistic, 0);
   });
 
+  test("is the confirmed one where what says what actions do fails, and the action is sent all the same", () => {
+    const apply = (value) => {
+      throw new TypeError(`no ${value}`);
+    };
+    const world = connected({ apply });
+    world.socket().receives(state("five", 1));
+    world.plus();
+    assert.equal(world.connection.optimistic, "five");
+    assert.deepEqual(world.socket().ids, [1]);
+  });
+
   test("is the confirmed one where nothing says what actions do", () => {
     const world = connected();
     world.socket().receives(state({ a: 1 }, 1));
@@ -918,6 +1072,40 @@ describe("the optimistic value", () => {
     }
     assert.deepEqual(shown(world), [1_000]);
     assert.equal(world.connection.pending, 0);
+  });
+});
+
+describe("a listener that closes the connection closes it", () => {
+  test("when an action is out of step", () => {
+    const world = connected();
+    world.plus(2);
+    world.socket().receives(ack(1));
+    world.connection.addEventListener("error", () => world.connection.close());
+    world.socket().receives(gap(2));
+    assert.equal(world.connection.status.status, "closed");
+    assert.equal(world.clock.timers.size, 0, "timers were left behind");
+  });
+
+  test("when an action is to be sent again", () => {
+    const world = connected();
+    world.plus();
+    world.connection.addEventListener("error", () => world.connection.close());
+    world.socket().receives(notDurable(1));
+    assert.equal(world.connection.status.status, "closed");
+    assert.equal(world.clock.timers.size, 0, "timers were left behind");
+  });
+
+  test("when it turns out to be a duplicate's", async () => {
+    const { storage, open } = tab();
+    const original = open();
+    await settled();
+    original.plus(2);
+    const duplicate = open({ storage: storage.copy() });
+    duplicate.connection.addEventListener("pending", () => duplicate.connection.close());
+    duplicate.clock.advance(1_000);
+    await settled();
+    assert.equal(duplicate.connection.status.status, "closed");
+    assert.equal(duplicate.sockets.length, 0);
   });
 });
 

@@ -160,7 +160,7 @@ export class FakeStorage {
   }
 }
 
-/** The Web Locks of an origin. */
+/** The Web Locks of an origin. As in a browser, what was granted is heard in a later task, and so is any answer. */
 export class FakeLocks {
   /** Who holds a name, and who waits for it. */
   #queues = new Map();
@@ -170,17 +170,25 @@ export class FakeLocks {
     return new Promise((resolve, reject) => {
       const queue = this.#queues.get(name) ?? [];
       this.#queues.set(name, queue);
-      const request = { grant: () => callback().then(resolve, reject).finally(() => this.#next(queue, request)) };
+      const request = { grant: () => setImmediate(hear), isHeard: false };
+      const hear = () => {
+        if (signal.aborted || this.#hasEnded) return this.#next(queue, request);
+        request.isHeard = true;
+        callback().then(resolve, reject).finally(() => this.#next(queue, request));
+      };
       if (this.#hasEnded) return;
       queue.push(request);
       signal.addEventListener("abort", () => {
-        if (queue.indexOf(request) > 0) {
-          queue.splice(queue.indexOf(request), 1);
-          reject(signal.reason);
-        }
+        if (request.isHeard) return;
+        if (queue.indexOf(request) > 0) queue.splice(queue.indexOf(request), 1);
+        reject(signal.reason);
       });
       if (queue.length === 1) request.grant();
     });
+  }
+
+  query() {
+    return new Promise((resolve) => setImmediate(() => resolve({})));
   }
 
   /** Nothing is granted any more. */
@@ -198,9 +206,9 @@ export class FakeLocks {
   }
 }
 
-/** Until all that promises have to say is said. */
-export function settled() {
-  return new Promise((resolve) => setImmediate(resolve));
+/** Until all is said that promises and locks have to say: of a lock that is let go, and of the one that follows. */
+export async function settled() {
+  for (let task = 0; task < 4; task += 1) await new Promise((resolve) => setImmediate(resolve));
 }
 
 /** A connection and all that surrounds it. Chance is 0.5 unless a test says otherwise. */

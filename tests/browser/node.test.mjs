@@ -38,11 +38,17 @@ test("acts, hears, and is refused", async (t) => {
   await assert.rejects(within(connection.act({ action: "times" }), "no answer"), { code: "unknown_action", id: 2 });
 });
 
-test("a room that speaks no JSON is left", async (t) => {
+test("a room that speaks no JSON looks like a lost connection, and is tried again after longer waits", async (t) => {
   const server = await startServer(t);
-  const connection = new Connection(`${server.url}echo`, { WebSocket, baseDelayMs: 50 });
+  const waits = [];
+  const options = { WebSocket, baseDelayMs: 1, random: () => 0.5 };
+  const connection = new Connection(`${server.url}echo`, options);
   t.after(() => connection.close());
-  await until(connection, "status", () => ["waiting", "closed"].includes(connection.status.status));
+  connection.addEventListener("status", ({ detail }) => {
+    if (detail.status === "waiting") waits.push([detail.code, detail.retryInMs]);
+  });
+  await until(connection, "status", () => waits.length === 4);
+  assert.deepEqual(waits, [[1006, 0.5], [1006, 1], [1006, 2], [1006, 4]]);
   assert.equal(connection.welcome, undefined);
 });
 

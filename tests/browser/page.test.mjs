@@ -170,6 +170,38 @@ describe("a change of one's own", () => {
     await page.context().close();
   });
 
+  test("is never shown as saved while no answer comes, however often one acts", async () => {
+    let isMute = false;
+    const page = await openCounterServedBy((socket) => {
+      joins("0")(socket);
+      socket.onMessage(() => isMute || socket.send('{"type":"ack","id":1,"seq":2}'));
+    });
+    await untilAllShow([page], 0);
+    await press(page, "Plus");
+    await untilShown(page, "#pending", "Saved");
+    isMute = true;
+    // Each press sooner after the one before than the page waits before it says that it sends.
+    await page.evaluate(() => {
+      globalThis.pressing = setInterval(() => document.querySelector("#plus").click(), 100);
+    });
+    await untilShown(page, "#pending", "Sending…");
+    await page.evaluate(() => clearInterval(globalThis.pressing));
+    await page.context().close();
+  });
+
+  test("that waits is told to who cannot see it, once", async () => {
+    let connections = 0;
+    const page = await openCounterServedBy((socket) => {
+      connections += 1;
+      if (connections === 1) joins("5")(socket);
+      socket.onMessage(() => socket.close({ code: 1012 }));
+    });
+    await untilShown(page, "#spoken", "5");
+    await press(page, "Plus");
+    await untilShown(page, "#spoken", "6, 1 change waiting");
+    await page.context().close();
+  });
+
   test("is not spoken more often than others", async () => {
     const page = await openCounterServedBy((socket) => {
       joins("0")(socket);
@@ -199,8 +231,9 @@ describe("bad news", () => {
       socket.onMessage(() => socket.send(refusal));
     });
     await press(page, "Plus");
-    await untilShown(page, "#notice", "it goes no higher");
+    await untilShown(page, "#notice", "It goes no higher.");
     assert.equal(await page.textContent("#value"), "5");
+    assert.equal(await page.textContent("#pending"), "", "what was refused is shown as saved");
     await page.context().close();
   });
 
@@ -220,6 +253,66 @@ describe("bad news", () => {
     await untilShown(page, "#notice", "Nobody can tell whether 2 changes of yours counted.");
     await untilAllShow([page], 5);
     await untilShown(page, "#status", "Connected");
+    await page.context().close();
+  });
+
+  test("what nobody knows stays on the page until somebody acts again, though changes waited", async () => {
+    let connections = 0;
+    const page = await openCounterServedBy((socket) => {
+      connections += 1;
+      joins("5", { epoch: `history ${Math.min(connections, 2)}` })(socket);
+      socket.onMessage(() => connections === 1 && socket.close({ code: 1012 }));
+    });
+    // Long enough to act while the page waits.
+    await page.evaluate(() => (Math.random = () => 0.9));
+    await untilAllShow([page], 5);
+    await press(page, "Plus");
+    await untilShown(page, "#status", /trying again$/);
+    await press(page, "Plus");
+    await untilShown(page, "#notice", "Your changes are sent when the connection is back.");
+    const unknown = "Nobody can tell whether 1 change of yours counted.";
+    await untilShown(page, "#notice", unknown);
+    await untilShown(page, "#status", "Connected");
+    await untilAllShow([page], 6);
+    assert.equal(await page.textContent("#notice"), unknown);
+    await press(page, "Plus");
+    await untilShown(page, "#notice", "");
+    await page.context().close();
+  });
+
+  test("a server that cannot save just now is no bad news: it is tried again, and then saved", async () => {
+    const page = await openCounterServedBy((socket) => {
+      joins("5")(socket);
+      const notDurable = '{"type":"error","code":"not_durable","message":"not now","id":1,"retry":true}';
+      let sent = 0;
+      socket.onMessage(() => socket.send((sent += 1) === 3 ? '{"type":"ack","id":1,"seq":2}' : notDurable));
+    });
+    await untilAllShow([page], 5);
+    await page.evaluate(() => {
+      globalThis.notices = [];
+      const notes = ({ textContent, dataset }) => globalThis.notices.push([textContent, dataset.tone]);
+      const notice = document.querySelector("#notice");
+      new MutationObserver(() => notes(notice)).observe(notice, { childList: true });
+    });
+    await press(page, "Plus");
+    await untilShown(page, "#pending", "Saved");
+    await untilShown(page, "#notice", "");
+    const [first] = await page.evaluate(() => globalThis.notices);
+    assert.deepEqual(first, ["The server cannot save just now; trying again.", "calm"]);
+    await page.context().close();
+  });
+
+  test("nothing moves under the finger, however much is said", async () => {
+    const page = await openCounterServedBy(joins("5"), { viewport: { width: 390, height: 844 } });
+    await untilAllShow([page], 5);
+    const placeOfPlus = () => page.evaluate(() => document.querySelector("#plus").getBoundingClientRect().top);
+    const place = await placeOfPlus();
+    for (const [id, lines] of [["notice", 1], ["notice", 5], ["status", 4]]) {
+      await page.evaluate(([id, lines]) => {
+        document.querySelector(`#${id}`).textContent = "word ".repeat(9 * lines);
+      }, [id, lines]);
+      assert.equal(await placeOfPlus(), place, `${lines} lines in #${id} move the buttons`);
+    }
     await page.context().close();
   });
 

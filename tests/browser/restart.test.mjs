@@ -38,7 +38,7 @@ async function pressMeanwhile(page) {
   const plus = page.getByRole("button", { name: "Plus" });
   assert.equal(await plus.getAttribute("aria-disabled"), "false", "the button looks unusable");
   await plus.click();
-  await untilShown(page, "#notice", "Your changes are sent when it is back.");
+  await untilShown(page, "#notice", "Your changes are sent when the connection is back.");
   await untilShown(page, "#pending", "1 change waiting");
   await page.keyboard.press("ArrowUp");
   await untilShown(page, "#pending", "2 changes waiting");

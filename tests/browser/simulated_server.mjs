@@ -41,6 +41,7 @@ export class SimulatedServer {
       if (other !== link && other.isJoined && other.client === link.client) other.sendToClient({ close: 4409 });
     }
     const known = this.clients.get(link.client);
+    link.knowsClient = known !== undefined;
     link.sendToClient({
       ...WELCOME,
       seq: this.seq,
@@ -60,7 +61,7 @@ export class SimulatedServer {
     const error = (code, retry = false) => link.sendToClient({ type: "error", code, message: code, id, retry });
     const known = this.clients.get(link.client);
     const last = known?.last ?? 0;
-    if (!known && id !== 1) return error("forgotten");
+    if (!known && link.knowsClient) return error("forgotten");
     if (id > last + 1) return error("id_gap", true);
     if (id <= last) {
       if (known.refused.has(id)) return error("refused");
@@ -70,6 +71,7 @@ export class SimulatedServer {
     this.seq += 1;
     const client = known ?? { last: 0, refused: new Set(), actedAt: 0 };
     this.clients.set(link.client, client);
+    link.knowsClient = true;
     client.last = id;
     client.actedAt = this.seq;
     if (action !== "plus") {
@@ -96,6 +98,8 @@ class Link {
   onmessage = null;
   onclose = null;
   isJoined = false;
+  /** The server knew the client at some time since it joined. */
+  knowsClient = false;
   #server;
   #toServer = ["join"];
   #toClient = [];

@@ -23,6 +23,10 @@ test("library and page are well typed, and the library's types are what its user
   await compile("--project", here("."));
 });
 
+test("the library's types need no DOM", async () => {
+  await compile("--project", here("tsconfig.node.json"));
+});
+
 test("statesync.d.ts is what the compiler makes of statesync.js: if not, run `npm run types`", async (t) => {
   const directory = await mkdtemp(join(tmpdir(), "statesync-types-"));
   t.after(() => rm(directory, { recursive: true }));

@@ -21,6 +21,14 @@ room.addEventListener("status", ({ detail }) => {
   // @ts-expect-error: only one that waits says for how long
   detail.retryInMs;
 });
+interface Plus {
+  action: "plus";
+  by?: number;
+}
+const plus: Plus = { action: "plus" };
+room.act(plus);
+room.act<Plus>({ action: "plus", by: 5 });
+counter(5, plus) satisfies number | bigint;
 room.pending satisfies number;
 room.confirmed?.seq satisfies number | undefined;
 room.welcome?.epoch satisfies string | undefined;
@@ -28,6 +36,9 @@ room.close();
 
 // What browsers and other libraries bring can be given as it is.
 ({ storage: sessionStorage, locks: navigator.locks, WebSocket, window, document }) satisfies ConnectionOptions;
+// What a program has not got is as if it were not said, and `null` is none.
+({ parse: undefined, baseDelayMs: undefined, WebSocket: undefined, window: undefined }) satisfies ConnectionOptions;
+({ storage: null, locks: null, window: null, document: null }) satisfies ConnectionOptions;
 
 // @ts-expect-error: an action says which
 room.act({ by: 5 });

@@ -108,6 +108,46 @@ describe("each change counts once", () => {
     await untilAllShow([page, witness], 6);
     await untilAllCount([witness], 2);
   });
+
+  test("when the browser goes back past another page of the same counter", async (t) => {
+    const { network, page, witness } = await openBoth(t, { keepsPagesThatAreLeft: true });
+    await page.evaluate(() => addEventListener("pageshow", ({ persisted }) => (globalThis.wasKept = persisted)));
+    await page.goto(`${network.url}?again`);
+    await untilShown(page, "#status", "Connected");
+    network.cut();
+    await untilShown(page, "#status", /trying again$/);
+    await press(page, "Plus", 3);
+    await untilShown(page, "#pending", "3 changes waiting");
+    await page.goBack({ waitUntil: "commit" });
+    await untilShown(page, "#pending", "3 changes waiting");
+    assert.equal(await page.evaluate(() => globalThis.wasKept), true, "the browser did not keep the page");
+    await press(page, "Plus");
+    network.restore();
+    await untilShown(page, "#pending", "Saved");
+    await untilAllShow([page, witness], 6);
+  });
+
+  test("when the page is reloaded and busy for longer than it waits for its lock", async (t) => {
+    const { network, page, witness } = await openBoth(t);
+    const identity = await identityOf(page);
+    network.cut();
+    await untilShown(page, "#status", /trying again$/);
+    await press(page, "Plus", 3);
+    await page.addInitScript(() => {
+      const { request } = LockManager.prototype;
+      LockManager.prototype.request = function (...given) {
+        const answer = request.apply(this, given);
+        const until = performance.now() + 1_100;
+        while (performance.now() < until);
+        return answer;
+      };
+    });
+    await page.reload();
+    network.restore();
+    await untilShown(page, "#pending", "Saved");
+    await untilAllShow([page, witness], 5);
+    assert.equal(await identityOf(page), identity);
+  });
 });
 
 test("a page that may store nothing says so when it matters, and works", async (t) => {
