@@ -2,7 +2,7 @@
 //! before anyone hears of it. What is not committed has not happened.
 //!
 //! A [`Journal`] stores opaque records and knows nothing of what they say. It may block. A
-//! [`Writer`] drives one without blocking its owner: on the spot where that is quick, or on a thread
+//! `Writer` drives one without blocking its owner: on the spot where that is quick, or on a thread
 //! of its own, where all that waits goes into one commit while the one before is being synced.
 
 mod disk;
