@@ -105,7 +105,11 @@ function showUsers(count) {
   page.users.textContent = `${count} ${count === 1 ? "user" : "users"} online`;
 }
 
-/** Since something is undecided; it goes on, or has ended, until nothing is. @type {ReturnType<typeof setTimeout> | undefined} */
+/**
+ * Since something is undecided: kept, though it has ended, until nothing is, lest each change begin it anew.
+ *
+ * @type {ReturnType<typeof setTimeout> | undefined}
+ */
 let sending;
 /** What became of the last change. */
 let outcome = "";

@@ -1123,7 +1123,8 @@ class Queue {
       const record = this.#storage?.getItem(this.#key) ?? "{}";
       const { client, born, used, waiting } = JSON.parse(record);
       if (!isIdentity(client) || !isCount(used) || !Array.isArray(waiting)) return false;
-      Object.assign(this, { client, born, used, waiting: waiting.map(([id, text]) => restoredAction(id, text, parse)) });
+      const restored = waiting.map(([id, text]) => restoredAction(id, text, parse));
+      Object.assign(this, { client, born, used, waiting: restored });
       this.#know(record);
       return true;
     } catch {
