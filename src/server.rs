@@ -19,7 +19,7 @@ use crate::{
     connections::Permit,
     fanout::{Drained, Inbox, Parcel, Vital},
     journal::{JournalError, Outcome, Snapshot, Writer},
-    protocol::{ClientKey, CloseCode, EncodedEvent},
+    protocol::{ClientKey, CloseCode, EncodedEvent, Event},
     room::{RoomId, UnixMicros},
     state::{ActEntry, Author, Deed, Delivery, Entry, Sender, SessionAddress, State, Visitor},
 };
@@ -305,8 +305,12 @@ impl StateServer {
                     self.parcels_of(session).push(Parcel::Enter(room, session));
                 }
                 Delivery::Direct { session, event } => {
+                    let parcel = match &event {
+                        Event::Ack { .. } => Parcel::Ack,
+                        _ => Parcel::Direct,
+                    };
                     let event = Arc::new(EncodedEvent::new(event));
-                    self.parcels_of(session).push(Parcel::Direct(session, event));
+                    self.parcels_of(session).push(parcel(session, event));
                 }
                 Delivery::Close { session, code } => {
                     self.parcels_of(session).push(Parcel::Close(session, code));

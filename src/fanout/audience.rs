@@ -181,6 +181,14 @@ impl Inner {
                     self.touched_outlets.push(outlet);
                 }
             }
+            // Before what the room was told in this round: so that all of that is one piece, for
+            // the sender as for everyone.
+            Parcel::Ack(session, event) => {
+                if let Some(outlet) = self.outlet(session).cloned() {
+                    outlet.queue(event.bytes(outlet.form()).clone());
+                    self.touched_outlets.push(outlet);
+                }
+            }
             Parcel::Close(session, code) => {
                 if let Some(outlet) = self.catch_up(session) {
                     outlet.request_close(code);

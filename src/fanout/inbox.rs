@@ -25,6 +25,8 @@ pub enum Parcel {
     Broadcast(RoomId, Topic, Arc<EncodedEvent>),
     /// To one session.
     Direct(SessionAddress, Arc<EncodedEvent>),
+    /// To one session: an acknowledgement, which may come before states that are older than it.
+    Ack(SessionAddress, Arc<EncodedEvent>),
     /// An action of the session is answered: so many bytes of its credit come back.
     Taken(SessionAddress, usize),
     /// The session is closed after what it was sent before.

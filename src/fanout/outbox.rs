@@ -65,6 +65,11 @@ impl Outbox {
         self.frames.is_empty()
     }
 
+    /// How many frames wait.
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
     /// Whether the session's own answers have filled the outbox. Then it must not be read, so that
     /// it gets no more of them: this bounds what may not be skipped.
     pub fn is_full_of_answers(&self) -> bool {

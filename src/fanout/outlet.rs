@@ -264,6 +264,7 @@ impl Outlet {
             Link::Socket(socket) if self.turn_mark.get() == 0 && self.is_flushed() => {
                 self.write_now(socket, turn);
             }
+            Link::Socket(socket) if self.turn_mark.get() == 0 => self.write_behind(socket, turn),
             _ => {
                 self.catch_up(turn);
                 self.flush_or_wake();
@@ -284,6 +285,37 @@ impl Outlet {
             Ok(sent) => self.keep_rest(turn, sent),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.keep_rest(turn, 0),
             Err(error) => self.fail(Failure::Write(error)),
+        }
+    }
+
+    /// The same behind what is queued, in one write.
+    fn write_behind(&self, socket: &OwnedWriteHalf, turn: &Turn) {
+        let mut outbox = self.outbox.borrow_mut();
+        let mut slices = [IoSlice::new(&[]); MAX_FRAMES_IN_A_WRITE];
+        let queued = outbox.len();
+        if queued >= MAX_FRAMES_IN_A_WRITE {
+            drop(outbox);
+            self.catch_up(turn);
+            return self.flush_or_wake();
+        }
+        outbox.fill(&mut slices[..queued]);
+        let queued_bytes: usize = slices[..queued].iter().map(|slice| slice.len()).sum();
+        slices[queued] = IoSlice::new(&turn.merged);
+        let sent = match socket.try_write_vectored(&slices[..=queued]) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return self.fail(Failure::Write(error)),
+        };
+        outbox.advance(sent.min(queued_bytes));
+        drop(outbox);
+        if sent > 0 {
+            self.accepted(sent < queued_bytes + turn.merged.len());
+        }
+        match sent.saturating_sub(queued_bytes) {
+            all if all == turn.merged.len() => {
+                turn.frames.iter().for_each(|(_, frame)| self.trace(frame));
+            }
+            part => self.keep_rest(turn, part),
         }
     }
 

@@ -156,7 +156,9 @@ impl Setting {
         };
         let show = |parcel: &Parcel| match parcel {
             Parcel::Broadcast(_, _, event) => format!("all {}", show_event(event)),
-            Parcel::Direct(to, event) => format!("to {} {}", to.id.0, show_event(event)),
+            Parcel::Direct(to, event) | Parcel::Ack(to, event) => {
+                format!("to {} {}", to.id.0, show_event(event))
+            }
             Parcel::Taken(_, cost) => format!("taken {cost}"),
             Parcel::Close(session, code) => format!("close {} {code}", session.id.0),
             other => format!("{other:?}"),
