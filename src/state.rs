@@ -111,6 +111,14 @@ pub struct Sender {
     pub fault: Option<ActionError>,
 }
 
+impl Sender {
+    /// Tells it why its action is refused.
+    fn refuse(&self, error: ActionError) -> Delivery {
+        let event = Event::Error(Refused::new(error, self.id));
+        Delivery::Direct { session: self.session, event }
+    }
+}
+
 /// What a newcomer is told about the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
@@ -546,10 +554,7 @@ impl State {
         let effects = match (result, sender) {
             (Ok(effects), _) => effects,
             (Err(_), None) => return,
-            (Err(error), Some(Sender { session, id, .. })) => {
-                let event = Event::Error(Refused::new(error, *id));
-                return out.push(Delivery::Direct { session: *session, event });
-            }
+            (Err(error), Some(sender)) => return out.push(sender.refuse(error)),
         };
         if let Some(Sender { session, id: Some(id), .. }) = sender {
             let event = Event::Ack { id: *id, seq, is_duplicate: false };
@@ -600,25 +605,20 @@ impl State {
 
     /// Tells the sender what is wrong with its [`Deed::Refuse`], where that has no place in an order.
     pub fn refuse_fault(sender: &Sender) -> Option<Delivery> {
-        let event = Event::Error(Refused::new(sender.fault.clone()?, sender.id));
-        Some(Delivery::Direct { session: sender.session, event })
+        Some(sender.refuse(sender.fault.clone()?))
     }
 
     /// Tells the sender that its client [was forgotten](State::is_forgotten).
     pub fn refuse_forgotten(sender: &Sender) -> Delivery {
         let message = "this client is not known any more: begin anew with another identity";
-        let error = ActionError::new(ErrorCode::Forgotten, message);
-        let event = Event::Error(Refused::new(error, sender.id));
-        Delivery::Direct { session: sender.session, event }
+        sender.refuse(ActionError::new(ErrorCode::Forgotten, message))
     }
 
     /// Tells the sender that its action could not be kept. Why, is the operator's business: the
     /// journal logs it.
     pub fn refuse_not_durable(sender: &Sender) -> Delivery {
         let message = "the server cannot keep actions now, and this one changed nothing";
-        let error = ActionError::new(ErrorCode::NotDurable, message);
-        let event = Event::Error(Refused::new(error, sender.id));
-        Delivery::Direct { session: sender.session, event }
+        sender.refuse(ActionError::new(ErrorCode::NotDurable, message))
     }
 
     /// How long after `now` the next [`State::tell_untold`] is due; `None` when all is told.

@@ -264,7 +264,9 @@ impl Outlet {
             Link::Socket(socket) if self.turn_mark.get() == 0 && self.is_flushed() => {
                 self.write_now(socket, turn);
             }
-            Link::Socket(socket) if self.turn_mark.get() == 0 => self.write_behind(socket, turn),
+            Link::Socket(socket) if self.turn_mark.get() == 0 && self.has_few_queued() => {
+                self.write_behind(socket, turn);
+            }
             _ => {
                 self.catch_up(turn);
                 self.flush_or_wake();
@@ -275,6 +277,11 @@ impl Outlet {
 
     fn is_flushed(&self) -> bool {
         self.outbox.borrow().is_empty()
+    }
+
+    /// Whether what is queued fits into one write with a turn.
+    fn has_few_queued(&self) -> bool {
+        self.outbox.borrow().len() < MAX_FRAMES_IN_A_WRITE
     }
 
     fn write_now(&self, socket: &OwnedWriteHalf, turn: &Turn) {
@@ -293,11 +300,6 @@ impl Outlet {
         let mut outbox = self.outbox.borrow_mut();
         let mut slices = [IoSlice::new(&[]); MAX_FRAMES_IN_A_WRITE];
         let queued = outbox.len();
-        if queued >= MAX_FRAMES_IN_A_WRITE {
-            drop(outbox);
-            self.catch_up(turn);
-            return self.flush_or_wake();
-        }
         outbox.fill(&mut slices[..queued]);
         let queued_bytes: usize = slices[..queued].iter().map(|slice| slice.len()).sum();
         slices[queued] = IoSlice::new(&turn.merged);
