@@ -569,7 +569,11 @@ impl State {
                 Some(Delivery::Broadcast { room, topic: Topic::State, event })
             }
             Effect::Reply(event) => Some(Delivery::Direct { session: session?, event }),
-            Effect::Change(_) | Effect::Broadcast(_) | Effect::Others(_) | Effect::Show(..) => None,
+            Effect::Tick(_)
+            | Effect::Change(_)
+            | Effect::Broadcast(_)
+            | Effect::Others(_)
+            | Effect::Show(..) => None,
             Effect::CloseSender => {
                 Some(Delivery::Close { session: session?, code: CloseCode::NORMAL })
             }

@@ -183,6 +183,8 @@ pub enum Effect {
     /// Everyone is told how the state changed. A client that cannot keep up gets
     /// [the state](Room::state) instead.
     Change(RoomEvent),
+    /// Everyone is told. A client that cannot keep up gets only the newest.
+    Tick(Event),
     /// Everyone is told. It is never skipped: a client that is too slow for it is closed with 4508,
     /// and comes back.
     Broadcast(Event),

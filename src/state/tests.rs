@@ -84,6 +84,8 @@ fn shown(deliveries: &mut Vec<Delivery>) -> Vec<String> {
         Event::Error(Refused { error, is_duplicate, .. }) => {
             format!("error {}{}", error.code.as_str(), again(is_duplicate))
         }
+        Event::Room { seq, event, .. } => format!("{} @{seq}", event.name),
+        Event::Several(events) => format!("{} events", events.len()),
         Event::Message(message) => {
             format!("message {}", String::from_utf8_lossy(message.as_bytes()))
         }
