@@ -173,8 +173,8 @@ impl Posted {
         worker: &Worker,
         origin: Option<&HeaderValue>,
     ) -> Result<HttpResponse, Refusal> {
-        // Every action by POST is its client's first and only one.
-        let id = Some(1);
+        // Every action by POST is its client's first and only one. Plain rooms do not answer by number.
+        let id = (self.kind.speech() == Speech::Events).then_some(1);
         let (deed, verdict) = match self.decode() {
             Ok(action) => (Deed::Apply(action), None),
             Err(error) if self.client.is_some() => (Deed::Refuse, Some(Err(error))),
