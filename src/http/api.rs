@@ -4,7 +4,7 @@
 use super::refusal::Refusal;
 use crate::{
     connections::Permit,
-    protocol::{ActionError, ClientKey, Dialect, ErrorCode, Event, Input, Message, Refused, json},
+    protocol::{ClientKey, Dialect, ErrorCode, Event, Message, Refused},
     room::{RoomKind, Speech},
     server::{Act, ListRooms, Look, Post, StateServer},
     session::Worker,
