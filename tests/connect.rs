@@ -47,6 +47,17 @@ fn run(arguments: &[&str], input: &str) -> Ended {
     run_with(connect(arguments), input.as_bytes())
 }
 
+/// Keeps standard input open until the echo is there: not every server answers after a close.
+fn ask(arguments: &[&str], line: &str) -> Ended {
+    let (stdin, mut keyboard) = std::io::pipe().expect("a pipe");
+    let mut process = Process::spawn_reading(connect(arguments), stdin);
+    writeln!(keyboard, "{line}").expect("it reads");
+    process.stdout.wait_for(line);
+    drop(keyboard);
+    let code = process.exit_code();
+    Ended { code, stdout: process.stdout.lines(), stderr: process.stderr.text() }
+}
+
 impl Ended {
     #[track_caller]
     fn expect(&self, code: i32, stdout: &[&str], stderr: &str) {
@@ -192,7 +203,7 @@ fn headers_subprotocols_origin_and_token_reach_the_server() {
 fn in_a_pipe_texts_are_raw_and_bytes_are_hex() {
     let (url, server) = serve_one(|websocket| {
         websocket.send(Message::text("\u{1b}[2J")).expect("the client reads");
-        websocket.send(Message::binary([0, 255, 16])).expect("the client reads");
+        websocket.send(Message::binary(vec![0, 255, 16])).expect("the client reads");
         let sent = read_to_end(websocket);
         let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
         assert_eq!(sent, [Message::text("a"), Message::Close(Some(close))]);
@@ -229,6 +240,19 @@ fn a_server_that_does_not_answer_the_close_is_not_awaited_for_ever() {
         let _ = hold.recv();
     });
     run(&[&url, "--timeout", "300ms"], "a\n").expect(1, &[], "did not answer the close in 300ms");
+}
+
+#[test]
+fn with_linger_the_close_is_left_to_the_server() {
+    let (url, _server) = serve_one(|websocket| {
+        assert_eq!(websocket.read().expect("a line"), Message::text("a"));
+        websocket.send(Message::text("b")).expect("the client reads");
+        let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        websocket.close(Some(close)).expect("the client reads");
+        read_to_end(websocket);
+    });
+    // Had it closed by itself, it would have nothing to say about it.
+    run(&[&url, "--linger", "1h"], "a\n").expect(0, &["b"], "closed the connection (1000)");
 }
 
 #[test]
@@ -294,7 +318,7 @@ fn what_the_server_sends_does_not_drive_the_terminal() {
         let text = "\u{1b}[2J\u{9b}31mred\r\nsecond\u{202e}".to_owned();
         websocket.send(Message::text(text)).expect("the client reads");
         websocket.send(Message::text("x".repeat(1_000_000))).expect("the client reads");
-        websocket.send(Message::binary([222, 173])).expect("the client reads");
+        websocket.send(Message::binary(vec![222, 173])).expect("the client reads");
         read_to_end(websocket);
     });
     let mut command = connect(&[&url]);
@@ -454,8 +478,8 @@ fn over_tls_only_a_trusted_certificate_is_accepted() {
         let url = server.url.as_str();
         let ca = certificate.file("certificate.pem");
         let ca = ca.to_str().expect("a plain path");
-        run(&[url, "--ca", ca], "hello").expect(0, &["hello"], "");
-        run(&[url, "--insecure"], "hello").expect(0, &["hello"], "");
+        ask(&[url, "--ca", ca], "hello").expect(0, &["hello"], "");
+        ask(&[url, "--insecure"], "hello").expect(0, &["hello"], "");
         let other = Certificate::new(is_authority);
         let file = other.file("certificate.pem");
         let file = file.to_str().expect("a plain path");

@@ -29,7 +29,9 @@ pub fn run(arguments: &ConnectArguments) -> Result<ExitCode, Failure> {
     let (news, news_out) = mpsc::channel(WAITING);
     // Lines that were on their way could be lost or count twice; a person sees that, a script not.
     let reconnects = is_interactive && !arguments.no_reconnect;
-    let session = Session { arguments, dialer: &dialer, reconnects, lines, news }.run();
+    // A person has seen the answers.
+    let linger = arguments.linger.filter(|_| !is_interactive).unwrap_or_default();
+    let session = Session { arguments, dialer: &dialer, reconnects, linger, lines, news }.run();
     let url = arguments.url.as_str();
     actix_rt::System::new().block_on(async {
         let stop = stop_signal().map_err(Failure::running)?;

@@ -34,8 +34,9 @@ is not sent again: it may have arrived.
 In a pipe (standard input or output is no terminal), each line of standard input is sent, and each
 message is one line of standard output: a text as it is, bytes in hex. All else goes to standard
 error. After the last line it sends a close (1000) and prints what arrives until the server has
-answered that; a server answers first what came first. A lost connection does not come back there,
-since lines could get lost or count twice.
+answered that. statesync answers first what came before the close; many other servers drop answers
+that are not ready when the close comes: use --linger with them, or keep standard input open. A lost
+connection does not come back there, since lines could get lost or count twice.
 
 Messages may have up to 64 MiB.
 
@@ -85,6 +86,10 @@ pub struct ConnectArguments {
     /// server's close.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_interval)]
     pub timeout: Duration,
+    /// In a pipe, keep the connection open for so long after the last line before it is closed: for
+    /// servers that do not answer what came before a close.
+    #[arg(long, value_name = "TIME", value_parser = parse_interval)]
+    pub linger: Option<Duration>,
     /// Do not come back when the connection is lost.
     #[arg(long)]
     pub no_reconnect: bool,

@@ -22,6 +22,7 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::{
     Error, Message, Utf8Bytes,
+    error::ProtocolError,
     http::header::SEC_WEBSOCKET_PROTOCOL,
     protocol::{CloseFrame, frame::coding::CloseCode as WireCode},
 };
@@ -62,6 +63,8 @@ pub struct Session<'a> {
     pub arguments: &'a ConnectArguments,
     pub dialer: &'a Dialer,
     pub reconnects: bool,
+    /// How long the connection stays open after the last line.
+    pub linger: Duration,
     /// Lines to send. Their end closes the connection.
     pub lines: Receiver<String>,
     pub news: Sender<News>,
@@ -136,7 +139,8 @@ impl Session<'_> {
             timeout: self.arguments.timeout,
         };
         let mut receiving = pin!(receiver.receive());
-        let sending = send(sink, &mut self.lines, self.arguments.ping, &shared);
+        let sender = Outgoing { sink, ping: self.arguments.ping, linger: self.linger };
+        let sending = sender.send(&mut self.lines, &shared);
         tokio::select! {
             ending = &mut receiving => return ending,
             // Closed by us. Or sending failed; what was received still tells why.
@@ -158,38 +162,47 @@ struct Shared {
     last_ping: Cell<Option<(u32, Instant)>>,
 }
 
-/// Sends lines and pings; after the last line, a close.
-async fn send(
-    mut sink: SplitSink<Open<'_>, Message>,
-    lines: &mut Receiver<String>,
+struct Outgoing<'a> {
+    sink: SplitSink<Open<'a>, Message>,
     ping: Option<Duration>,
-    shared: &Shared,
-) {
-    let never = Duration::from_secs(u32::MAX.into());
-    let period = ping.unwrap_or(never);
-    let mut pings = interval_at(tokio::time::Instant::now() + period, period);
-    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut number = 0;
-    loop {
-        let message = tokio::select! {
-            line = lines.recv() => match line {
-                Some(line) => Message::text(line),
-                None => break,
-            },
-            _ = pings.tick() => {
-                number += 1;
-                shared.last_ping.set(Some((number, Instant::now())));
-                Message::Ping(Bytes::copy_from_slice(&number.to_be_bytes()))
-            }
+    linger: Duration,
+}
+
+impl Outgoing<'_> {
+    /// Sends lines and pings; after the last line, a close.
+    async fn send(mut self, lines: &mut Receiver<String>, shared: &Shared) {
+        let mut number = 0;
+        let mut pings = self.ping.map(|period| {
+            let mut pings = interval_at(tokio::time::Instant::now() + period, period);
+            pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            pings
+        });
+        let mut ping_is_due = async || match &mut pings {
+            Some(pings) => drop(pings.tick().await),
+            None => std::future::pending().await,
         };
-        if sink.send(message).await.is_err() {
-            return;
+        loop {
+            let message = tokio::select! {
+                line = lines.recv() => match line {
+                    Some(line) => Message::text(line),
+                    None => break,
+                },
+                () = ping_is_due() => {
+                    number += 1;
+                    shared.last_ping.set(Some((number, Instant::now())));
+                    Message::Ping(Bytes::copy_from_slice(&number.to_be_bytes()))
+                }
+            };
+            if self.sink.send(message).await.is_err() {
+                return;
+            }
         }
+        sleep(self.linger).await;
+        shared.is_closed_by_us.set(true);
+        let close = CloseFrame { code: WireCode::Normal, reason: Utf8Bytes::default() };
+        // If that fails, the connection is lost, and receiving says so.
+        let _ = self.sink.send(Message::Close(Some(close))).await;
     }
-    shared.is_closed_by_us.set(true);
-    let close = CloseFrame { code: WireCode::Normal, reason: Utf8Bytes::default() };
-    // If that fails, the connection is lost, and receiving says so.
-    let _ = sink.send(Message::Close(Some(close))).await;
 }
 
 struct Incoming<'a, 'b> {
@@ -239,9 +252,9 @@ impl Incoming<'_, '_> {
 fn broken(error: Error) -> Ending {
     match error {
         Error::Io(error) => Ending::Lost(error.to_string()),
-        Error::Protocol(
-            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-        ) => Ending::Lost("it ended without a close".into()),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            Ending::Lost("it ended without a close".into())
+        }
         error => Ending::NotUnderstood(error.to_string()),
     }
 }
