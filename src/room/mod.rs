@@ -4,13 +4,21 @@
 //! A room is a pure state machine: the same actions at the same times give the same state and the
 //! same effects. It sees no clock, no randomness, no socket and no actor.
 
+mod argument;
+mod chat;
+mod clock;
 mod counter;
 mod echo;
+mod recent;
+mod relay;
 mod template;
 
+pub use chat::Chat;
+pub use clock::Clock;
 pub use counter::Counter;
 pub use echo::Echo;
-pub use template::Template;
+pub use relay::Relay;
+pub use template::{Filling, Place, Template};
 
 use crate::protocol::{ActionError, Event, Input, Message, RoomEvent};
 use serde::{Deserialize, Serialize};
@@ -222,10 +230,16 @@ impl BadArgument {
 pub fn kind(name: &str, arguments: &Map<String, Value>) -> Result<Arc<dyn RoomKind>, BadArgument> {
     match name {
         "counter" => Counter::from_arguments(arguments).map(|kind| Arc::new(kind) as _),
+        "clock" => Clock::from_arguments(arguments).map(|kind| Arc::new(kind) as _),
+        "chat" => Chat::from_arguments(arguments).map(|kind| Arc::new(kind) as _),
+        "relay" => Relay::from_arguments(arguments).map(|kind| Arc::new(kind) as _),
         "echo" => Echo::from_arguments(arguments).map(|kind| Arc::new(kind) as _),
         _ => Err(BadArgument::new(
             "kind",
-            format!("there is no room kind {name:?}; there are \"counter\" and \"echo\""),
+            format!(
+                "there is no room kind {name:?}; there are \"chat\", \"clock\", \"counter\", \
+                 \"document\", \"echo\" and \"relay\""
+            ),
         )),
     }
 }
