@@ -8,6 +8,7 @@ mod argument;
 mod chat;
 mod clock;
 mod counter;
+mod document;
 mod echo;
 mod recent;
 mod relay;
@@ -16,6 +17,7 @@ mod template;
 pub use chat::Chat;
 pub use clock::Clock;
 pub use counter::Counter;
+pub use document::Document;
 pub use echo::Echo;
 pub use relay::Relay;
 pub use template::{Filling, Place, Template};
@@ -232,6 +234,7 @@ pub fn kind(name: &str, arguments: &Map<String, Value>) -> Result<Arc<dyn RoomKi
         "counter" => Counter::from_arguments(arguments).map(|kind| Arc::new(kind) as _),
         "clock" => Clock::from_arguments(arguments).map(|kind| Arc::new(kind) as _),
         "chat" => Chat::from_arguments(arguments).map(|kind| Arc::new(kind) as _),
+        "document" => Document::from_arguments(arguments).map(|kind| Arc::new(kind) as _),
         "relay" => Relay::from_arguments(arguments).map(|kind| Arc::new(kind) as _),
         "echo" => Echo::from_arguments(arguments).map(|kind| Arc::new(kind) as _),
         _ => Err(BadArgument::new(
@@ -250,7 +253,7 @@ mod tests {
 
     #[test]
     fn every_durable_kind_reads_what_it_saves() {
-        for name in ["counter", "echo"] {
+        for name in ["chat", "clock", "counter", "document", "echo", "relay"] {
             let kind = kind(name, &Map::new()).expect("a kind");
             let restored = kind.restore(&kind.open().save());
             assert_eq!(restored.is_some(), kind.is_durable(), "{name}");
