@@ -131,7 +131,7 @@ fn what_changes_nothing_is_no_change() {
 
 #[test]
 fn a_patch_that_fails_says_where_and_changes_nothing() {
-    let value = json!({"a": 1, "list": [1, {"x": 5}], "b": {}});
+    let value = json!({"a": 1, "list": [1, {"y": 1}, {"x": 5}], "b": {}});
     for (ops, code, part) in [
         (json!([{"op": "test", "path": "/a", "value": 2}]), ErrorCode::TestFailed, "operation 1"),
         (json!([{"op": "test", "path": "/c", "value": 2}]), ErrorCode::TestFailed, "\"/c\""),
@@ -139,10 +139,10 @@ fn a_patch_that_fails_says_where_and_changes_nothing() {
         (json!([{"op": "remove", "path": ""}]), ErrorCode::PatchFailed, "replace it"),
         (json!([{"op": "remove", "path": "/list/-"}]), ErrorCode::PatchFailed, "does not exist"),
         (json!([{"op": "replace", "path": "/c", "value": 1}]), ErrorCode::PatchFailed, "\"/c\""),
-        (json!([{"op": "replace", "path": "/list/2", "value": 1}]), ErrorCode::PatchFailed, "2"),
+        (json!([{"op": "replace", "path": "/list/3", "value": 1}]), ErrorCode::PatchFailed, "3"),
         (json!([{"op": "add", "path": "/c/d", "value": 1}]), ErrorCode::PatchFailed, "hold it"),
         (json!([{"op": "add", "path": "/a/d", "value": 1}]), ErrorCode::PatchFailed, "hold it"),
-        (json!([{"op": "add", "path": "/list/3", "value": 1}]), ErrorCode::PatchFailed, "array"),
+        (json!([{"op": "add", "path": "/list/4", "value": 1}]), ErrorCode::PatchFailed, "array"),
         (json!([{"op": "add", "path": "/list/x", "value": 1}]), ErrorCode::PatchFailed, "array"),
         (json!([{"op": "copy", "from": "/c", "path": "/d"}]), ErrorCode::PatchFailed, "\"/c\""),
         (
@@ -153,7 +153,7 @@ fn a_patch_that_fails_says_where_and_changes_nothing() {
         (json!([{"op": "move", "from": "/a", "path": "/c/d"}]), ErrorCode::PatchFailed, "\"/c/d\""),
         (
             json!([
-                {"op": "move", "from": "/list/0", "path": "/list/0/x"},
+                {"op": "move", "from": "/list/0", "path": "/list/1/x"},
                 {"op": "copy", "from": "/list", "path": "/b/list"},
                 {"op": "move", "from": "/b", "path": "/list/-"},
                 {"op": "remove", "path": "/list/0"},
@@ -226,7 +226,7 @@ fn a_document_stays_within_its_bytes_and_its_depth() {
         assert_eq!(state(&*room), json!({"a": "0123"}), "after {action}");
     }
     let mut room = kind.open();
-    let action = json!({"action": "merge", "patch": {"b": 1234}});
+    let action = json!({"action": "merge", "patch": {"b": 123}});
     assert!(send_to(&*kind, &mut *room, action).is_ok(), "20 bytes exactly");
 }
 
@@ -257,7 +257,7 @@ fn no_patch_makes_the_document_explode_or_the_server_labour() {
     let shift = json!({"op": "move", "from": "/0", "path": "/499999"});
     for (initial, action, part) in [
         (json!({"a": [1]}), copies("", "/a/-"), "bytes"),
-        (json!({"a": [1]}), copies("/a", "/a/0"), "deep"),
+        (json!({"a": [1]}), copies("/a", "/a/0"), "bytes"),
         (json!({"a": text, "b": 0}), copies("/a", "/b"), "too much work"),
         (json!(items), patch(vec![shift; 1_000].into()), "too much work"),
     ] {
@@ -302,7 +302,7 @@ fn numbers_are_kept_exactly_up_to_64_bits_and_as_floats_beyond() {
 #[test]
 fn a_replay_does_not_depend_on_what_the_configuration_says_now() {
     let then = document(json!({"initial": {"n": [1]}, "max_depth": 5}));
-    let now = document(json!({"initial": null, "max_bytes": "2B", "max_depth": 1}));
+    let now = document(json!({"initial": null, "max_bytes": "4B", "max_depth": 1}));
     let mut room = then.open();
     let mut journal = Vec::new();
     // Both come before either is applied.
