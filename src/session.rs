@@ -8,8 +8,10 @@ use crate::{
     fanout::{Attachment, Audience, Failure, Link, Outlet},
     logging::log_limited,
     protocol::{
-        ActionError, ClientKey, CloseCode, Dialect, Event, Input, Message, Refused, WireForm,
-        action, encoded,
+        ActionError, ClientKey, CloseCode, Dialect, Compression, Event, Input, Message, Refused, WireForm,
+        action,
+        deflate::Inflater,
+        encoded,
         frame::{self, Decoder, FrameError, Incoming, Opcode},
         json,
     },
@@ -50,6 +52,7 @@ const READS_IN_A_TURN: usize = 2;
 thread_local! {
     static READ_BUFFER: RefCell<Box<[u8]>> =
         RefCell::new(vec![0; READ_BUFFER_BYTES].into_boxed_slice());
+    static INFLATER: RefCell<Inflater> = RefCell::default();
 }
 
 /// What the sessions of one worker thread share.
@@ -65,6 +68,8 @@ pub struct Worker {
     pub close_timeout: Duration,
     /// The largest message a client may send.
     pub max_message_bytes: usize,
+    /// How messages are compressed with clients that can; `None` if they never are.
+    pub compression: Option<Compression>,
 }
 
 impl Worker {
@@ -85,6 +90,8 @@ pub struct Plan {
     pub kind: Arc<dyn RoomKind>,
     /// What the client speaks.
     pub dialect: Dialect,
+    /// How messages are compressed, if that was agreed.
+    pub compression: Option<Compression>,
     /// Who the client says it is.
     pub client: Option<ClientKey>,
     /// The connection's place in the limits. Each of its actions holds it as well: what a session
@@ -187,13 +194,14 @@ impl Session {
     /// it beyond the handshake.
     pub fn start_on(socket: TcpStream, early: BytesMut, plan: Plan, worker: &Worker) {
         let (reader, writer) = socket.into_split();
-        let form = match plan.dialect {
-            Dialect::Classic => WireForm::WebSocket,
-            Dialect::V1 => WireForm::V1,
+        let form = WireForm::of_session(plan.dialect, plan.compression);
+        let decoder = match plan.compression {
+            Some(_) => Decoder::inflating(worker.max_message_bytes),
+            None => Decoder::new(worker.max_message_bytes),
         };
         let session = Self {
             reader,
-            decoder: Decoder::new(worker.max_message_bytes),
+            decoder,
             early,
             dialogue: Dialogue {
                 plan,
@@ -283,20 +291,26 @@ impl Session {
     }
 
     /// Decodes bytes and acts on what they say.
-    fn take_in(&mut self, mut bytes: &mut [u8]) {
+    fn take_in(&mut self, bytes: &mut [u8]) {
         self.dialogue.outlet().heard();
-        while !bytes.is_empty() && self.dialogue.reads_frames() {
-            match self.decoder.next(bytes) {
-                Ok((used, event)) => {
-                    if let Some(event) = event {
-                        self.dialogue.heed(event);
-                    }
-                    bytes = &mut bytes[used..];
-                }
-                Err(error) => return self.dialogue.give_up(error),
+        INFLATER.with_borrow_mut(|inflater| {
+            if let Err(error) = self.decode(bytes, inflater) {
+                self.dialogue.give_up(error);
             }
-        }
+            inflater.trim();
+        });
         self.decoder.drop_handed_out();
+    }
+
+    fn decode(&mut self, mut bytes: &mut [u8], inflater: &mut Inflater) -> Result<(), FrameError> {
+        while !bytes.is_empty() && self.dialogue.reads_frames() {
+            let (used, event) = self.decoder.next(bytes, inflater)?;
+            if let Some(event) = event {
+                self.dialogue.heed(event);
+            }
+            bytes = &mut bytes[used..];
+        }
+        Ok(())
     }
 }
 

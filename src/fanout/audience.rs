@@ -60,12 +60,20 @@ pub(super) struct Place {
 /// A room's sessions on this thread, by the form that they read.
 #[derive(Debug, Default)]
 struct Hall {
-    forms: [Ring; WireForm::ALL.len()],
+    /// Only those that somebody stands in: a few of the forms that there may be.
+    rings: Vec<Ring>,
+}
+
+impl Hall {
+    fn ring(&mut self, form: WireForm) -> Option<&mut Ring> {
+        self.rings.iter_mut().find(|ring| ring.form == form)
+    }
 }
 
 /// The sessions of a hall that get the same bytes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Ring {
+    form: WireForm,
     outlets: Vec<Rc<Outlet>>,
     turn: Turn,
 }
@@ -211,7 +219,11 @@ impl Inner {
 
     fn enter(&mut self, room: RoomId, session: SessionAddress) {
         let Some(outlet) = self.outlet(session).cloned() else { return };
-        let ring = &mut self.halls.entry(room).or_default().forms[outlet.form() as usize];
+        let (form, hall) = (outlet.form(), self.halls.entry(room).or_default());
+        if hall.ring(form).is_none() {
+            hall.rings.push(Ring { form, outlets: Vec::new(), turn: Turn::default() });
+        }
+        let Some(ring) = hall.ring(form) else { return };
         outlet.hall.set(Some(Place { room, index: ring.outlets.len() }));
         outlet.turn_mark.set(ring.turn.frames.len());
         ring.outlets.push(outlet);
@@ -220,12 +232,10 @@ impl Inner {
     fn broadcast(&mut self, room: RoomId, topic: Topic, event: &EncodedEvent) -> usize {
         let Some(hall) = self.halls.get_mut(&room) else { return 0 };
         let mut longest = 0;
-        for (form, ring) in WireForm::ALL.into_iter().zip(&mut hall.forms) {
-            if !ring.outlets.is_empty() {
-                let frame = event.bytes(form);
-                longest = longest.max(frame.len() + SHARED_FRAME_OVERHEAD_BYTES);
-                ring.turn.frames.push((topic, frame.clone()));
-            }
+        for ring in &mut hall.rings {
+            let frame = event.bytes(ring.form);
+            longest = longest.max(frame.len() + SHARED_FRAME_OVERHEAD_BYTES);
+            ring.turn.frames.push((topic, frame.clone()));
         }
         if self.touched_halls.last() != Some(&room) {
             self.touched_halls.push(room);
@@ -237,9 +247,10 @@ impl Inner {
     fn catch_up(&mut self, session: SessionAddress) -> Option<Rc<Outlet>> {
         let outlet = self.outlet(session)?.clone();
         if let Some(place) = outlet.hall.get()
-            && let Some(hall) = self.halls.get(&place.room)
+            && let Some(hall) = self.halls.get_mut(&place.room)
+            && let Some(ring) = hall.ring(outlet.form())
         {
-            outlet.catch_up(&hall.forms[outlet.form() as usize].turn);
+            outlet.catch_up(&ring.turn);
         }
         Some(outlet)
     }
@@ -247,7 +258,7 @@ impl Inner {
     fn write(&mut self) {
         for room in self.touched_halls.drain(..) {
             let Some(hall) = self.halls.get_mut(&room) else { continue };
-            for ring in &mut hall.forms {
+            for ring in &mut hall.rings {
                 if ring.turn.frames.is_empty() {
                     continue;
                 }
@@ -265,12 +276,14 @@ impl Inner {
         self.seats.try_remove(outlet.address().seat as usize);
         let Some(place) = outlet.hall.take() else { return };
         let Some(hall) = self.halls.get_mut(&place.room) else { return };
-        let outlets = &mut hall.forms[outlet.form() as usize].outlets;
+        let Some(Ring { outlets, .. }) = hall.ring(outlet.form()) else { return };
         outlets.swap_remove(place.index);
         if let Some(moved) = outlets.get(place.index) {
             moved.hall.set(Some(place));
         }
-        if hall.forms.iter().all(|ring| ring.outlets.is_empty()) {
+        // Nobody leaves in the middle of a round, so no ring goes with a turn unwritten.
+        hall.rings.retain(|ring| !ring.outlets.is_empty());
+        if hall.rings.is_empty() {
             self.halls.remove(&place.room);
         }
     }

@@ -3,7 +3,11 @@
 use super::refusal::Refusal;
 use crate::{
     config::OriginRule,
-    protocol::{ClientKey, Dialect, action::MAX_ID},
+    protocol::{
+        ClientKey, Compression, Dialect,
+        action::MAX_ID,
+        deflate::{self, Agreement},
+    },
     room::Speech,
 };
 use actix_web::http::{
@@ -114,6 +118,13 @@ pub fn dialect(headers: &HeaderMap, speech: Speech) -> Dialect {
         true => Dialect::V1,
         false => Dialect::Classic,
     }
+}
+
+/// What is agreed about compression with a client that offers these extensions, if anything.
+/// `settings` are the server's own; without them nothing is.
+pub fn extensions(headers: &HeaderMap, settings: Option<Compression>) -> Option<Agreement> {
+    let lines = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
+    deflate::negotiate(lines.filter_map(|line| line.to_str().ok()), settings?)
 }
 
 /// Who a `statesync.v1` client of the room at the path `room` says it is, in the URL's query.

@@ -82,8 +82,11 @@ impl Edge {
                 Dialect::V1 => gates::client(path, request.query_string())?,
             };
             let permit = self.admit(request)?.into();
-            let plan = Plan { room, kind: kind.clone(), dialect, client, permit };
-            return upgrade::accept(request, plan)
+            let agreement = gates::extensions(headers, self.worker.compression);
+            let (compression, extensions) =
+                agreement.map(|agreed| (agreed.compression, agreed.answer)).unzip();
+            let plan = Plan { room, kind: kind.clone(), dialect, compression, client, permit };
+            return upgrade::accept(request, plan, extensions)
                 .ok_or(Refusal::BadHandshake("its headers contradict each other"));
         }
         gates::read_only(request.method())?;
@@ -93,8 +96,8 @@ impl Edge {
                 return Ok(sse::head(headers.get(header::ORIGIN)));
             }
             let permit = self.admit(request)?.into();
-            let dialect = Dialect::Classic;
-            let plan = Plan { room, kind: kind.clone(), dialect, client: None, permit };
+            let (kind, dialect) = (kind.clone(), Dialect::Classic);
+            let plan = Plan { room, kind, dialect, compression: None, client: None, permit };
             return Ok(sse::respond(plan, &self.worker, headers.get(header::ORIGIN)));
         }
         let page = pages::of_kind(kind.name()).ok_or(Refusal::UpgradeRequired)?;

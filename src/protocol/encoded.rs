@@ -1,7 +1,8 @@
 //! One event as ready bytes, made once for each wire form and shared by all sessions and threads.
 
 use super::{
-    Dialect, Event, Message,
+    Compression, Dialect, Event, Message, deflate,
+    deflate::WINDOW_BITS,
     frame::{self, Opcode},
 };
 use bytes::Bytes;
@@ -16,42 +17,100 @@ pub enum WireForm {
     EventStream,
     /// `statesync.v1` in WebSocket frames.
     V1,
+    /// A dialect in WebSocket frames, compressed where that makes them shorter.
+    Deflated(Dialect, Compression),
 }
 
 impl WireForm {
-    /// All forms, in the order of their numbers (`form as usize`).
-    pub const ALL: [Self; 3] = [Self::WebSocket, Self::EventStream, Self::V1];
+    /// A dialect in WebSocket frames.
+    pub fn of_session(dialect: Dialect, compression: Option<Compression>) -> Self {
+        match (dialect, compression) {
+            (_, Some(compression)) => Self::Deflated(dialect, compression),
+            (Dialect::Classic, None) => Self::WebSocket,
+            (Dialect::V1, None) => Self::V1,
+        }
+    }
 
     /// The protocol that is written so.
     pub fn dialect(self) -> Dialect {
         match self {
             Self::WebSocket | Self::EventStream => Dialect::Classic,
             Self::V1 => Dialect::V1,
+            Self::Deflated(dialect, _) => dialect,
         }
     }
 }
 
 /// An event and its bytes in each form, made when first asked for.
+///
+/// Compressed bytes are told apart by dialect and window alone: all else about compression is the
+/// same for all sessions of a server.
 #[derive(Debug)]
 pub struct EncodedEvent {
     event: Event,
-    forms: [OnceLock<Bytes>; WireForm::ALL.len()],
+    /// By [`plain_index`].
+    plain: [OnceLock<Bytes>; 3],
+    /// By [`deflated_index`]; there only if the event is large enough for it.
+    deflated: OnceLock<Box<[OnceLock<Bytes>; DEFLATED_FORMS]>>,
+}
+
+const WINDOWS: usize = (*WINDOW_BITS.end() - *WINDOW_BITS.start()) as usize + 1;
+const DEFLATED_FORMS: usize = 2 * WINDOWS;
+
+fn plain_index(form: WireForm) -> usize {
+    match (form, form.dialect()) {
+        (WireForm::EventStream, _) => 0,
+        (_, Dialect::Classic) => 1,
+        (_, Dialect::V1) => 2,
+    }
+}
+
+fn deflated_index(dialect: Dialect, window_bits: u8) -> usize {
+    let window = window_bits.clamp(*WINDOW_BITS.start(), *WINDOW_BITS.end()) - WINDOW_BITS.start();
+    dialect as usize * WINDOWS + usize::from(window)
 }
 
 impl EncodedEvent {
     /// Prepares `event`.
     pub fn new(event: Event) -> Self {
-        Self { event, forms: Default::default() }
+        Self { event, plain: Default::default(), deflated: OnceLock::new() }
     }
 
     /// The bytes to write for a session that reads `form`. Cheap after the first time.
     pub fn bytes(&self, form: WireForm) -> &Bytes {
-        self.forms[form as usize].get_or_init(|| encode(&self.event, form))
+        let plain = self.plain[plain_index(form)].get_or_init(|| encode_plain(&self.event, form));
+        match form {
+            WireForm::Deflated(dialect, how) if how.suits(frame::payload(plain)) => {
+                let index = deflated_index(dialect, how.window_bits);
+                self.deflated.get_or_init(Box::default)[index].get_or_init(|| deflate(plain, how))
+            }
+            _ => plain,
+        }
     }
 }
 
 /// The bytes of an event that one session alone is told.
 pub fn encode(event: &Event, form: WireForm) -> Bytes {
+    let plain = encode_plain(event, form);
+    match form {
+        WireForm::Deflated(_, how) if how.suits(frame::payload(&plain)) => deflate(&plain, how),
+        _ => plain,
+    }
+}
+
+/// A data frame with its payload compressed, or the frame itself if it would not be shorter.
+fn deflate(plain: &Bytes, how: Compression) -> Bytes {
+    let opcode = match plain[0] & 0x0F == Opcode::Text as u8 {
+        true => Opcode::Text,
+        false => Opcode::Binary,
+    };
+    match deflate::compress(frame::payload(plain), how) {
+        Some(payload) => frame::encode_compressed(opcode, &payload),
+        None => plain.clone(),
+    }
+}
+
+fn encode_plain(event: &Event, form: WireForm) -> Bytes {
     match (form, event.to_message(form.dialect())) {
         (WireForm::EventStream, message) => event_stream(message.as_bytes()),
         (_, Message::Text(text)) => frame::encode(Opcode::Text, text.as_bytes()),

@@ -102,8 +102,9 @@ fn take_chunk(
     mut chunk: &mut [u8],
     said: &mut Vec<Said>,
 ) -> Result<(), FrameError> {
+    let mut inflater = Inflater::default();
     while !chunk.is_empty() {
-        let (used, event) = decoder.next(chunk)?;
+        let (used, event) = decoder.next(chunk, &mut inflater)?;
         let event = event.map(Said::from);
         assert!(used > 0, "a call with {} bytes took none", chunk.len());
         assert!(event.is_some() || used == chunk.len(), "no event, but bytes were left");
