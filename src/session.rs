@@ -8,8 +8,8 @@ use crate::{
     fanout::{Attachment, Audience, Failure, Link, Outlet},
     logging::log_limited,
     protocol::{
-        ActionError, ClientKey, CloseCode, Dialect, Compression, Event, Input, Message, Refused, WireForm,
-        action,
+        ActionError, ClientKey, CloseCode, Compression, Dialect, Event, Input, Message, Refused,
+        WireForm, action,
         deflate::Inflater,
         encoded,
         frame::{self, Decoder, FrameError, Incoming, Opcode},

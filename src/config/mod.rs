@@ -158,9 +158,10 @@ pub struct Compression {
     /// Whether compression is agreed with clients that offer it. Default true.
     pub enabled: bool,
     /// Messages of so many bytes or more are compressed, 0 B to 64 MiB (key `min_size`). Default
-    /// 512 B: below it hardly anything is won.
+    /// 512 B: JSON of this size shrinks to a half, of 128 bytes hardly at all.
     pub min_size_bytes: usize,
-    /// zlib's level, 1 (fast) to 9 (small). Default 6, zlib's own.
+    /// zlib's level, 1 (fast) to 9 (small). Default 3: a few percent more bytes than
+    /// 6, zlib's own, in a third of the time, for which the others of the thread wait.
     pub level: u8,
     /// The base-2 logarithm of the window in bytes, 9 to 15. Default 15, the largest. A client may
     /// ask for a smaller one, and gets it. Not 8: zlib cannot compress with it.

@@ -5,8 +5,8 @@ use std::{path::PathBuf, str::FromStr, thread::available_parallelism, time::Dura
 use toml::{Spanned, de::DeValue};
 
 use super::{
-    Compression, Dedup, Delivery, Heartbeat, Journal, JournalKind, JournalSync, Limits, Log, LogFormat,
-    OriginRule, Origins, Server,
+    Compression, Dedup, Delivery, Heartbeat, Journal, JournalKind, JournalSync, Limits, Log,
+    LogFormat, OriginRule, Origins, Server,
     reader::{Fault, Limit, Reader, Section, Wanted, found},
     value,
 };
@@ -73,7 +73,7 @@ impl Default for Compression {
         Compression {
             enabled: true,
             min_size_bytes: 512,
-            level: 6,
+            level: 3,
             window_bits: 15,
             memory_level: 8,
         }

@@ -130,3 +130,66 @@ fn event_stream(message: &[u8]) -> Bytes {
     lines.push('\n');
     lines.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::deflate::Inflater;
+
+    const HOW: Compression =
+        Compression { window_bits: 15, level: 3, memory_level: 8, min_bytes: 100 };
+
+    fn state(value: String) -> EncodedEvent {
+        EncodedEvent::new(Event::State { seq: 7, value: value.into() })
+    }
+
+    #[test]
+    fn an_event_is_compressed_once_for_all_that_agreed_on_the_same() {
+        let event = state("abc".repeat(200));
+        let mut seen = Vec::new();
+        for dialect in [Dialect::Classic, Dialect::V1] {
+            let plain = event.bytes(WireForm::of_session(dialect, None)).clone();
+            for window_bits in WINDOW_BITS {
+                let how = Compression { window_bits, ..HOW };
+                let form = WireForm::of_session(dialect, Some(how));
+                let bytes = event.bytes(form);
+                assert_eq!(bytes[0], 0xC1, "a final, compressed text frame");
+                assert!(bytes.len() < 60, "{} bytes", bytes.len());
+                let message =
+                    Inflater::default().inflate(frame::payload(bytes), 9999).map(Vec::from);
+                assert_eq!(message, Ok(frame::payload(&plain).to_vec()), "{form:?}");
+                assert_eq!(event.bytes(form).as_ptr(), bytes.as_ptr(), "made twice: {form:?}");
+                assert_eq!(encode(&event.event, form), bytes, "as for one session alone");
+                seen.push(bytes.as_ptr());
+            }
+        }
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), DEFLATED_FORMS, "each form has bytes of its own");
+    }
+
+    #[test]
+    fn what_is_short_or_gets_no_shorter_is_one_frame_for_all() {
+        let short = state("abc".repeat(10));
+        let noise: String = (0..150_u32).map(|i| char::from(b' ' + (i * i % 89) as u8)).collect();
+        let cases =
+            [(&short, HOW), (&state(noise[..10].into()), Compression { min_bytes: 0, ..HOW })];
+        for (event, how) in cases {
+            for dialect in [Dialect::Classic, Dialect::V1] {
+                let plain = event.bytes(WireForm::of_session(dialect, None)).as_ptr();
+                let deflated = event.bytes(WireForm::of_session(dialect, Some(how))).as_ptr();
+                assert_eq!(plain, deflated, "{dialect:?} {how:?}");
+            }
+        }
+        short.bytes(WireForm::of_session(Dialect::V1, Some(HOW)));
+        assert!(short.deflated.get().is_none(), "a short event has no room for compressed bytes");
+    }
+
+    #[test]
+    fn event_streams_and_binary_messages_keep_their_form() {
+        let event = EncodedEvent::new(Event::Message(Message::Binary(vec![7; 500].into())));
+        let form = WireForm::of_session(Dialect::Classic, Some(HOW));
+        assert_eq!(event.bytes(form)[0], 0xC2, "a final, compressed binary frame");
+        assert!(event.bytes(WireForm::EventStream).starts_with(b"data: "));
+    }
+}

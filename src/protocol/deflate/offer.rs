@@ -74,8 +74,7 @@ impl Offer {
             Some(most) => most.min(settings.window_bits),
             None => settings.window_bits,
         };
-        let mut answer =
-            format!("{NAME}; server_no_context_takeover; client_no_context_takeover");
+        let mut answer = format!("{NAME}; server_no_context_takeover; client_no_context_takeover");
         if self.server_max_window_bits.is_some() || window_bits < *WINDOW_BITS.end() {
             answer += &format!("; server_max_window_bits={window_bits}");
         }
@@ -197,12 +196,7 @@ mod tests {
                 15,
                 "server_max_window_bits=15",
             ),
-            (
-                &["permessage-deflate; server_max_window_bits=12"],
-                9,
-                9,
-                "server_max_window_bits=9",
-            ),
+            (&["permessage-deflate; server_max_window_bits=12"], 9, 9, "server_max_window_bits=9"),
         ];
         for (lines, own, bits, answer) in cases {
             let expected = Some((*bits, (*answer).to_owned()));
@@ -219,8 +213,12 @@ mod tests {
             &["permessage-deflate; server_max_window_bits=\"10\""],
             &[r#"permessage-deflate; server_max_window_bits="1\0""#],
             &["x-webkit-deflate-frame", "permessage-deflate; server_max_window_bits=10"],
-            &[", foo; bar=\"a, permessage-deflate; b\", permessage-deflate; server_max_window_bits=10"],
-            &["permessage-deflate; server_max_window_bits=8, permessage-deflate; server_max_window_bits=10"],
+            &[
+                ", foo; bar=\"a, permessage-deflate; b\", permessage-deflate; server_max_window_bits=10",
+            ],
+            &[
+                "permessage-deflate; server_max_window_bits=8, permessage-deflate; server_max_window_bits=10",
+            ],
         ] {
             assert_eq!(agreed(lines, 15), ten, "{lines:?}");
         }
