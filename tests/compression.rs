@@ -161,7 +161,8 @@ fn answers_of_every_length_come_back_compressed_where_that_pays() {
         }
     }
     // Bytes in which nothing comes again.
-    let noise: Vec<u8> = (0..600_u32).map(|i| (i.wrapping_mul(i).wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let noise: Vec<u8> =
+        (0..600_u32).map(|i| (i.wrapping_mul(i).wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     client.send(FIN | BINARY, &noise);
     let frame = client.read();
     assert!(message(&frame) == noise && frame.payload.len() <= 600, "{frame:?}");

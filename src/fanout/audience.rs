@@ -181,11 +181,19 @@ impl Inner {
     /// session of a room.
     fn sort(&mut self, parcel: Parcel) -> usize {
         match parcel {
-            Parcel::Broadcast(room, topic, event) => return self.broadcast(room, topic, &event),
+            Parcel::Broadcast { room, topic, except, event } => {
+                return self.broadcast(room, topic, except, &event);
+            }
+            Parcel::Lost(room, topic) => self.lose(room, topic),
             Parcel::Enter(room, session) => self.enter(room, session),
-            Parcel::Direct(session, event) => {
+            Parcel::Resume(session) => {
                 if let Some(outlet) = self.catch_up(session) {
-                    outlet.queue(event.bytes(outlet.form()).clone());
+                    outlet.resume();
+                }
+            }
+            Parcel::Direct(session, topic, event) => {
+                if let Some(outlet) = self.catch_up(session) {
+                    outlet.queue_event(event.bytes(outlet.form()).clone(), topic);
                     self.touched_outlets.push(outlet);
                 }
             }
@@ -229,7 +237,14 @@ impl Inner {
         ring.outlets.push(outlet);
     }
 
-    fn broadcast(&mut self, room: RoomId, topic: Topic, event: &EncodedEvent) -> usize {
+    fn broadcast(
+        &mut self,
+        room: RoomId,
+        topic: Topic,
+        except: Option<SessionAddress>,
+        event: &EncodedEvent,
+    ) -> usize {
+        let except = except.and_then(|session| self.catch_up(session));
         let Some(hall) = self.halls.get_mut(&room) else { return 0 };
         let mut longest = 0;
         for ring in &mut hall.rings {
@@ -237,10 +252,27 @@ impl Inner {
             longest = longest.max(frame.len() + SHARED_FRAME_OVERHEAD_BYTES);
             ring.turn.frames.push((topic, frame.clone()));
         }
+        if let Some(outlet) = except
+            && let Some(ring) = hall.ring(outlet.form())
+        {
+            // As if it had been given this one already.
+            outlet.turn_mark.set(ring.turn.frames.len());
+        }
         if self.touched_halls.last() != Some(&room) {
             self.touched_halls.push(room);
         }
         longest
+    }
+
+    /// Tells the sessions of a room that they missed what may not be skipped.
+    fn lose(&mut self, room: RoomId, topic: Topic) {
+        let Some(hall) = self.halls.get(&room) else { return };
+        for ring in &hall.rings {
+            for outlet in &ring.outlets {
+                outlet.catch_up(&ring.turn);
+                outlet.lose(topic);
+            }
+        }
     }
 
     /// Gives a session all that its room was told before what is meant for it alone.

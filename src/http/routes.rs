@@ -72,20 +72,21 @@ impl Edge {
         let headers = request.headers();
         let path = request.path();
         let no_such_room = || Refusal::NoSuchRoom(path.chars().take(200).collect());
-        let (room, kind) = self.parts.rooms.at(path).ok_or_else(no_such_room)?;
+        let (place, kind) = self.parts.rooms.at(path).ok_or_else(no_such_room)?;
         if gates::wants_websocket(headers) {
             gates::handshake(request.method(), request.version(), headers)?;
             self.require_socket(request)?;
             let dialect = gates::dialect(headers, kind.speech());
-            let client = match dialect {
-                Dialect::Classic => None,
-                Dialect::V1 => gates::client(path, request.query_string())?,
+            let who = match dialect {
+                Dialect::Classic => Default::default(),
+                Dialect::V1 => gates::who(path, request.query_string())?,
             };
             let permit = self.admit(request)?.into();
             let agreement = gates::extensions(headers, self.worker.compression);
             let (compression, extensions) =
                 agreement.map(|agreed| (agreed.compression, agreed.answer)).unzip();
-            let plan = Plan { room, kind: kind.clone(), dialect, compression, client, permit };
+            let (kind, client, since) = (kind.clone(), who.client, who.since);
+            let plan = Plan { place, kind, dialect, compression, client, since, permit };
             return upgrade::accept(request, plan, extensions)
                 .ok_or(Refusal::BadHandshake("its headers contradict each other"));
         }
@@ -96,8 +97,9 @@ impl Edge {
                 return Ok(sse::head(headers.get(header::ORIGIN)));
             }
             let permit = self.admit(request)?.into();
-            let (kind, dialect) = (kind.clone(), Dialect::Classic);
-            let plan = Plan { room, kind, dialect, compression: None, client: None, permit };
+            let (kind, dialect, compression) = (kind.clone(), Dialect::Classic, None);
+            let (client, since) = (None, None);
+            let plan = Plan { place, kind, dialect, compression, client, since, permit };
             return Ok(sse::respond(plan, &self.worker, headers.get(header::ORIGIN)));
         }
         let page = pages::of_kind(kind.name()).ok_or(Refusal::UpgradeRequired)?;

@@ -31,13 +31,6 @@ pub struct Compression {
     pub min_bytes: u32,
 }
 
-impl Compression {
-    /// Whether a message with this payload is long enough to be compressed.
-    pub fn suits(self, payload: &[u8]) -> bool {
-        payload.len() >= self.min_bytes as usize
-    }
-}
-
 /// What a sync flush ends with, and what is left out on the wire (RFC 7692, section 7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 
@@ -50,9 +43,10 @@ thread_local! {
 }
 
 /// A message's payload compressed, without what RFC 7692 leaves out. `None` if it would not be
-/// shorter for it.
+/// shorter for it, or is too short for `how`.
 pub fn compress(payload: &[u8], how: Compression) -> Option<Vec<u8>> {
-    compress_below(payload.len(), payload, how)
+    let is_long = payload.len() >= how.min_bytes as usize;
+    is_long.then(|| compress_below(payload.len(), payload, how))?
 }
 
 /// The same, if the result has fewer bytes than `limit`.

@@ -1,11 +1,11 @@
 //! One event as ready bytes, made once for each wire form and shared by all sessions and threads.
 
 use super::{
-    Compression, Dialect, Event, Message, deflate,
-    deflate::WINDOW_BITS,
+    Compression, Dialect, Event, Message,
+    deflate::{self, WINDOW_BITS},
     frame::{self, Opcode},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::sync::OnceLock;
 
 /// How an event is written for a session.
@@ -78,43 +78,50 @@ impl EncodedEvent {
 
     /// The bytes to write for a session that reads `form`. Cheap after the first time.
     pub fn bytes(&self, form: WireForm) -> &Bytes {
-        let plain = self.plain[plain_index(form)].get_or_init(|| encode_plain(&self.event, form));
-        match form {
-            WireForm::Deflated(dialect, how) if how.suits(frame::payload(plain)) => {
-                let index = deflated_index(dialect, how.window_bits);
-                self.deflated.get_or_init(Box::default)[index].get_or_init(|| deflate(plain, how))
-            }
-            _ => plain,
+        let WireForm::Deflated(dialect, how) = form else {
+            return self.plain[plain_index(form)].get_or_init(|| encode(&self.event, form));
+        };
+        let plain = self.bytes(WireForm::of_session(dialect, None));
+        if plain.len() < how.min_bytes as usize {
+            return plain;
         }
+        let index = deflated_index(dialect, how.window_bits);
+        self.deflated.get_or_init(Box::default)[index].get_or_init(|| {
+            let deflated = encode(&self.event, form);
+            // Nothing was compressed: one copy is enough.
+            if deflated.len() < plain.len() { deflated } else { plain.clone() }
+        })
     }
 }
 
 /// The bytes of an event that one session alone is told.
 pub fn encode(event: &Event, form: WireForm) -> Bytes {
-    let plain = encode_plain(event, form);
-    match form {
-        WireForm::Deflated(_, how) if how.suits(frame::payload(&plain)) => deflate(&plain, how),
-        _ => plain,
+    let mut messages = event.to_messages(form.dialect()).into_iter();
+    let first = messages.next().map(|message| encode_message(&message, form)).unwrap_or_default();
+    if messages.len() == 0 {
+        return first;
     }
+    let mut bytes = BytesMut::from(&*first);
+    messages.for_each(|message| bytes.extend_from_slice(&encode_message(&message, form)));
+    bytes.freeze()
 }
 
-/// A data frame with its payload compressed, or the frame itself if it would not be shorter.
-fn deflate(plain: &Bytes, how: Compression) -> Bytes {
-    let opcode = match plain[0] & 0x0F == Opcode::Text as u8 {
-        true => Opcode::Text,
-        false => Opcode::Binary,
-    };
-    match deflate::compress(frame::payload(plain), how) {
-        Some(payload) => frame::encode_compressed(opcode, &payload),
-        None => plain.clone(),
-    }
-}
-
-fn encode_plain(event: &Event, form: WireForm) -> Bytes {
-    match (form, event.to_message(form.dialect())) {
+fn encode_message(message: &Message, form: WireForm) -> Bytes {
+    match (form, message) {
         (WireForm::EventStream, message) => event_stream(message.as_bytes()),
-        (_, Message::Text(text)) => frame::encode(Opcode::Text, text.as_bytes()),
-        (_, Message::Binary(bytes)) => frame::encode(Opcode::Binary, &bytes),
+        (_, Message::Text(text)) => encode_frame(Opcode::Text, text.as_bytes(), form),
+        (_, Message::Binary(bytes)) => encode_frame(Opcode::Binary, bytes, form),
+    }
+}
+
+/// A data frame, with its payload compressed if `form` says so and it gets shorter by it.
+fn encode_frame(opcode: Opcode, payload: &[u8], form: WireForm) -> Bytes {
+    match form {
+        WireForm::Deflated(_, how) => match deflate::compress(payload, how) {
+            Some(deflated) => frame::encode_compressed(opcode, &deflated),
+            None => frame::encode(opcode, payload),
+        },
+        _ => frame::encode(opcode, payload),
     }
 }
 
