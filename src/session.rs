@@ -42,7 +42,8 @@ use tokio::{
 };
 
 /// Bytes read from a socket at once. One buffer serves a whole thread. It also bounds what one
-/// reading may bring before a session's limits are looked at again.
+/// reading may bring before a session's limits are looked at again, as messages too: inflated, a
+/// few bytes are a thousand times as many.
 const READ_BUFFER_BYTES: usize = 16 * 1024;
 
 /// Readings of one session before the others of its thread have their turn: one that sends as fast
@@ -131,7 +132,8 @@ impl Drop for Presence {
 pub struct Session {
     reader: OwnedReadHalf,
     decoder: Decoder,
-    /// Frames that came together with the handshake.
+    /// What is to be read before the socket: frames that came together with the handshake, or that
+    /// a reading left for the next one.
     early: BytesMut,
     dialogue: Dialogue,
 }
@@ -284,7 +286,7 @@ impl Session {
         })
     }
 
-    /// Takes in a part of what came together with the handshake.
+    /// Takes in a part of what is to be read before the socket.
     fn take_in_early(&mut self) {
         let length = self.early.len().min(READ_BUFFER_BYTES);
         let mut part = self.early.split_to(length);
@@ -307,9 +309,16 @@ impl Session {
     }
 
     fn decode(&mut self, mut bytes: &mut [u8], inflater: &mut Inflater) -> Result<(), FrameError> {
+        let mut brought_bytes = 0;
         while !bytes.is_empty() && self.dialogue.reads_frames() {
+            if brought_bytes >= READ_BUFFER_BYTES {
+                let later = std::mem::replace(&mut self.early, BytesMut::from(&*bytes));
+                self.early.extend_from_slice(&later);
+                break;
+            }
             let (used, event) = self.decoder.next(bytes, inflater)?;
             if let Some(event) = event {
+                brought_bytes += event.message_bytes();
                 self.dialogue.heed(event);
             }
             bytes = &mut bytes[used..];

@@ -284,3 +284,29 @@ fn a_bomb_costs_no_more_than_the_largest_message() {
     let grown = process.peak_resident_bytes() - before;
     assert!(grown < 16 << 20, "16 bombs made the server grow by {grown} bytes");
 }
+
+/// Some kilobytes that become 12 MB of messages, from each of twenty clients that do not read yet.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_many_small_frames_become_waits_its_turn_and_is_all_answered() {
+    const MESSAGES: usize = 200;
+    let (process, address) = Process::serve("");
+    let payload = compress(&[b' '; 60_000]);
+    let all = support::masked(FIN | RSV1 | TEXT, &payload).repeat(MESSAGES);
+    let open = || {
+        let mut client = RawClient::connect(address);
+        assert!(extensions(&client.ask("/echo", OFFER)).is_some());
+        client
+    };
+    let mut first = open();
+    first.send_bytes(&all);
+    (0..MESSAGES).for_each(|_| assert_eq!(message(&first.read()).len(), 60_000));
+    let before = process.peak_resident_bytes();
+    let mut clients: Vec<_> = (0..20).map(|_| open()).collect();
+    clients.iter_mut().for_each(|client| client.send_bytes(&all));
+    for client in &mut clients {
+        (0..MESSAGES).for_each(|_| assert_eq!(message(&client.read()).len(), 60_000));
+    }
+    let grown = process.peak_resident_bytes() - before;
+    assert!(grown < 48 << 20, "the server grew by {grown} bytes");
+}

@@ -217,6 +217,14 @@ fn each_mistake_is_named_with_its_place() {
             "[delivery]\nmax_pending = \"1000B\"",
             "2:15: delivery.max_pending: 1kB is out of range: want 1KiB to 64MiB; less holds hardly a few events, and above 64 MiB a few slow clients could fill the memory",
         ),
+        (
+            "[compression]\nwindow_bits = 8",
+            "2:15: compression.window_bits: 8 is out of range: want 9 to 15; it stands for 2 to its power in bytes, 512 to 32768, as zlib takes it",
+        ),
+        (
+            "[compression]\nenabled = 1",
+            "2:11: compression.enabled: want true or false, found the number 1",
+        ),
         // Words.
         (
             "[journal]\nkind = \"memry\"",

@@ -301,6 +301,20 @@ mod tests {
     }
 
     #[test]
+    fn extensions_may_stand_in_several_lines_and_are_agreed_on_only_with_settings() {
+        let settings = Compression { window_bits: 15, level: 3, memory_level: 8, min_bytes: 512 };
+        let lines = [
+            ("sec-websocket-extensions", "foo, permessage-deflate; bar"),
+            ("sec-websocket-extensions", "permessage-deflate; server_max_window_bits=9"),
+        ];
+        let agreed = extensions(&headers(&lines), Some(settings)).map(|agreed| agreed.compression);
+        assert_eq!(agreed, Some(Compression { window_bits: 9, ..settings }));
+        assert_eq!(extensions(&headers(&lines), None), None);
+        assert_eq!(extensions(&headers(&lines[..1]), Some(settings)), None);
+        assert_eq!(extensions(&headers(&[]), Some(settings)), None);
+    }
+
+    #[test]
     fn a_client_says_who_it_is_in_the_query() {
         let known = ClientKey::new("/", "sixteen_letters-");
         let cases = [

@@ -73,6 +73,17 @@ pub enum Incoming<'a> {
     Close(Option<(u16, &'a str)>),
 }
 
+impl Incoming<'_> {
+    /// The length of a whole message, 0 of all else.
+    pub fn message_bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// Why a connection's bytes cannot be read on. Each ends the connection with
 /// [`FrameError::close_code`], as RFC 6455 demands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
