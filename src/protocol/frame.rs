@@ -563,7 +563,7 @@ fn show(f: &mut impl fmt::Write, kind: &str, payload: &[u8]) -> fmt::Result {
 }
 
 /// The payload of a frame of [`encode`].
-pub fn payload(frame: &[u8]) -> &[u8] {
+pub(super) fn payload(frame: &[u8]) -> &[u8] {
     let start = match frame.get(1) {
         Some(126) => 4,
         Some(127) => 10,
