@@ -4,6 +4,7 @@
 //! [`Server::bind`] opens everything that can fail, [`Server::run`] serves until it is told to
 //! stop.
 
+mod api;
 mod gates;
 mod listener;
 mod pages;
@@ -233,6 +234,7 @@ impl Server {
             presence_interval: config.delivery.presence_interval,
             room_idle_timeout: config.limits.room_idle_timeout,
         };
+        let epoch = recovered.state.epoch().to_owned();
         let server = StateServer::new(recovered, inboxes.clone(), times, vital);
         // On a thread of its own.
         let server = StateServer::start_in_arbiter(&Arbiter::new().handle(), |_| server);
@@ -244,6 +246,7 @@ impl Server {
             config: config.clone(),
             rooms,
             connections,
+            epoch,
             server,
             inboxes,
             next_worker: AtomicU64::new(0),
