@@ -4,7 +4,7 @@
 use super::refusal::Refusal;
 use crate::{
     connections::Permit,
-    protocol::{ActionError, ClientKey, Dialect, ErrorCode, Event, Input, Message, Refused, json},
+    protocol::{ClientKey, Dialect, ErrorCode, Event, Message, Refused},
     room::{RoomKind, Speech},
     server::{Act, ListRooms, Look, Post, StateServer},
     session::Worker,
@@ -173,9 +173,9 @@ impl Posted {
         worker: &Worker,
         origin: Option<&HeaderValue>,
     ) -> Result<HttpResponse, Refusal> {
-        // Every action by POST is its client's first and only one.
-        let id = Some(1);
-        let (deed, verdict) = match self.decode() {
+        // Every action by POST is its client's first and only one. Plain rooms do not answer by number.
+        let id = (self.kind.speech() == Speech::Events).then_some(1);
+        let (deed, verdict) = match self.kind.decode_message(self.message) {
             Ok(action) => (Deed::Apply(action), None),
             Err(error) if self.client.is_some() => (Deed::Refuse, Some(Err(error))),
             Err(error) => {
@@ -184,18 +184,10 @@ impl Posted {
         };
         let session = SessionAddress::outside(worker.next_session_id());
         let sender = Some(Sender { session, id, verdict });
-        let Self { place, client, permit, .. } = self;
-        let (place, permit) = (Some(place), Some(permit));
-        let act = Act { place, sender, client, deed, cost: 0, permit };
+        let (place, permit) = (Some(self.place), Some(self.permit));
+        let act = Act { place, sender, client: self.client, deed, cost: 0, permit };
         let events = worker.server.send(Post { act }).await.map_err(|_| Refusal::Stopping)?;
         Ok(answer(&events, origin))
-    }
-
-    fn decode(&self) -> Result<Message, ActionError> {
-        self.kind.decode(match self.kind.speech() {
-            Speech::Plain => Input::Plain(self.message.clone()),
-            Speech::Events => Input::Action(json::object(&self.message)?, Dialect::V1),
-        })
     }
 }
 
