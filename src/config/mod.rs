@@ -54,6 +54,8 @@ pub struct Config {
     pub heartbeat: Heartbeat,
     /// `[delivery]`: how events reach slow clients, and how often presence is told.
     pub delivery: Delivery,
+    /// `[compression]`: which messages are compressed, and how.
+    pub compression: Compression,
     /// `[journal]`: where applied actions are kept.
     pub journal: Journal,
     /// `[dedup]`: for which clients it is known what became of their actions.
@@ -152,6 +154,24 @@ pub struct Delivery {
     /// The shortest time between two `users` events when many come and go, 0 s to 10 s. Default
     /// 50 ms: people see no delay. 0 is off: then N newcomers cost N² events.
     pub presence_interval: Duration,
+}
+
+/// `[compression]`: which messages are compressed, and how (RFC 7692).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// Whether compression is agreed with clients that offer it. Default true.
+    pub enabled: bool,
+    /// Messages of so many bytes or more are compressed, 0 B to 64 MiB (key `min_size`). Default
+    /// 512 B: JSON of this size shrinks to a half, of 128 bytes hardly at all.
+    pub min_size_bytes: usize,
+    /// zlib's level, 1 (fast) to 9 (small). Default 3: a few percent more bytes than
+    /// 6, zlib's own, in a third of the time, for which the others of the thread wait.
+    pub level: u8,
+    /// The base-2 logarithm of the window in bytes, 9 to 15. Default 15, the largest. A client may
+    /// ask for a smaller one, and gets it. Not 8: zlib cannot compress with it.
+    pub window_bits: u8,
+    /// zlib's memory level, 1 to 9. Default 8, zlib's own.
+    pub memory_level: u8,
 }
 
 /// `[journal]`: where applied actions are kept.
@@ -324,6 +344,7 @@ impl Config {
             origins: sections::origins(&mut reader),
             heartbeat: sections::heartbeat(&mut reader),
             delivery: sections::delivery(&mut reader),
+            compression: sections::compression(&mut reader),
             journal: sections::journal(&mut reader),
             dedup: sections::dedup(&mut reader),
             log: sections::log(&mut reader),

@@ -33,6 +33,7 @@ pub(super) struct Fault {
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Wanted {
     Number,
+    Boolean,
     Text,
     /// A list of texts; one text is a list of one, and in a variable commas separate.
     List,
@@ -343,7 +344,8 @@ fn variable_value(raw: &str, wanted: Wanted) -> Spanned<DeValue<'_>> {
     if let Ok(value) = DeValue::parse(raw.trim()) {
         let fits = match value.get_ref() {
             DeValue::Integer(_) => wanted == Wanted::Number,
-            DeValue::String(_) => wanted != Wanted::Number,
+            DeValue::Boolean(_) => wanted == Wanted::Boolean,
+            DeValue::String(_) => matches!(wanted, Wanted::Text | Wanted::List),
             DeValue::Array(_) => wanted == Wanted::List,
             _ => false,
         };
@@ -358,7 +360,7 @@ fn variable_value(raw: &str, wanted: Wanted) -> Spanned<DeValue<'_>> {
             let parts = raw.split(',').map(text).collect();
             Spanned::new(0..0, DeValue::Array(parts))
         }
-        Wanted::Number | Wanted::Text => text(raw),
+        Wanted::Number | Wanted::Boolean | Wanted::Text => text(raw),
     }
 }
 

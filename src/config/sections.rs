@@ -5,8 +5,8 @@ use std::{path::PathBuf, str::FromStr, thread::available_parallelism, time::Dura
 use toml::{Spanned, de::DeValue};
 
 use super::{
-    Dedup, Delivery, Heartbeat, Journal, JournalKind, JournalSync, Limits, Log, LogFormat,
-    OriginRule, Origins, Server,
+    Compression, Dedup, Delivery, Heartbeat, Journal, JournalKind, JournalSync, Limits, Log,
+    LogFormat, OriginRule, Origins, Server,
     reader::{Fault, Limit, Reader, Section, Wanted, found},
     value,
 };
@@ -66,6 +66,18 @@ impl Default for Heartbeat {
 impl Default for Delivery {
     fn default() -> Delivery {
         Delivery { max_pending_bytes: 64 * KIB, presence_interval: Duration::from_millis(50) }
+    }
+}
+
+impl Default for Compression {
+    fn default() -> Compression {
+        Compression {
+            enabled: true,
+            min_size_bytes: 512,
+            level: 3,
+            window_bits: 15,
+            memory_level: 8,
+        }
     }
 }
 
@@ -271,6 +283,40 @@ pub(super) fn delivery(reader: &mut Reader<'_>) -> Delivery {
     }
 }
 
+pub(super) fn compression(reader: &mut Reader<'_>) -> Compression {
+    let default = Compression::default();
+    let mut section = reader.section("compression");
+    let enabled = section.boolean("enabled", default.enabled);
+    let min_size_bytes = section.size(
+        "min_size",
+        default.min_size_bytes,
+        Limit { least: 0, most: 64 * MIB, reason: "no message is larger" },
+    );
+    // All of them fit into a byte.
+    let mut number = |key, default: u8, least, most, reason| {
+        section.number(key, default.into(), Limit { least, most, reason }) as u8
+    };
+    Compression {
+        enabled,
+        min_size_bytes,
+        level: number("level", default.level, 1, 9, "1 is the fastest, 9 makes the least bytes"),
+        window_bits: number(
+            "window_bits",
+            default.window_bits,
+            9,
+            15,
+            "it stands for 2 to its power in bytes, 512 to 32768, as zlib takes it",
+        ),
+        memory_level: number(
+            "memory_level",
+            default.memory_level,
+            1,
+            9,
+            "zlib knows these, from the least to the most memory",
+        ),
+    }
+}
+
 pub(super) fn journal(reader: &mut Reader<'_>) -> Journal {
     let default = Journal::default();
     let mut section = reader.section("journal");
@@ -341,6 +387,13 @@ impl Section<'_, '_> {
                 .map_err(|_| limit.outside(number, |n| *n))
                 .and_then(|number| limit.check(number, |n| *n))
                 .or_else(|message| fault(value, message))
+        })
+    }
+
+    fn boolean(&mut self, key: &'static str, default: bool) -> bool {
+        self.read(key, Wanted::Boolean, default, |value| match value.get_ref() {
+            DeValue::Boolean(value) => Ok(*value),
+            _ => fault(value, want("true or false", value)),
         })
     }
 

@@ -40,6 +40,7 @@ fn the_default_file_sets_the_built_in_defaults() {
     assert_eq!(config.origins, Origins::default());
     assert_eq!(config.heartbeat, Heartbeat::default());
     assert_eq!(config.delivery, Delivery::default());
+    assert_eq!(config.compression, Compression::default());
     assert_eq!(config.journal, Journal::default());
     assert_eq!(config.dedup, Dedup::default());
     assert_eq!(config.log, Log::default());
@@ -92,6 +93,7 @@ fn known_keys() -> Vec<String> {
     sections::origins(&mut reader);
     sections::heartbeat(&mut reader);
     sections::delivery(&mut reader);
+    sections::compression(&mut reader);
     sections::journal(&mut reader);
     sections::dedup(&mut reader);
     sections::log(&mut reader);
@@ -160,7 +162,7 @@ fn each_mistake_is_named_with_its_place() {
         ("bind = \"a:1\"", "1:1: bind: unknown key; bind belongs under [server]"),
         (
             "[sever]",
-            "1:2: sever: unknown section (did you mean \"server\"?); known are server, limits, origins, heartbeat, delivery, journal, dedup, log, room",
+            "1:2: sever: unknown section (did you mean \"server\"?); known are server, limits, origins, heartbeat, delivery, compression, journal, dedup, log, room",
         ),
         ("server = 3", "1:10: server: want a section, [server], found the number 3"),
         // Wrong types.
@@ -224,6 +226,14 @@ fn each_mistake_is_named_with_its_place() {
             "[delivery]\nmax_pending = \"1000B\"",
             "2:15: delivery.max_pending: 1kB is out of range: want 1KiB to 64MiB; less holds hardly a few events, and above 64 MiB a few slow clients could fill the memory",
         ),
+        (
+            "[compression]\nwindow_bits = 8",
+            "2:15: compression.window_bits: 8 is out of range: want 9 to 15; it stands for 2 to its power in bytes, 512 to 32768, as zlib takes it",
+        ),
+        (
+            "[compression]\nenabled = 1",
+            "2:11: compression.enabled: want true or false, found the number 1",
+        ),
         // Words.
         (
             "[journal]\nkind = \"memry\"",
@@ -257,7 +267,7 @@ fn each_mistake_is_named_with_its_place() {
         ("room = [1]", "1:9: room: want a table, [[room]], found the number 1"),
         (
             "[[rooms]]\npath = \"/\"",
-            "1:3: rooms: unknown section (did you mean \"room\"?); known are server, limits, origins, heartbeat, delivery, journal, dedup, log, room",
+            "1:3: rooms: unknown section (did you mean \"room\"?); known are server, limits, origins, heartbeat, delivery, compression, journal, dedup, log, room",
         ),
         (
             "[[room]]\nkind = \"echo\"",
@@ -622,12 +632,13 @@ fn config() -> impl Strategy<Value = Config> {
     let server = (1..=1024usize, milliseconds(60_000, 600_000), milliseconds(10, 60_000));
     let limits = (1..=10_000_000usize, 0..=10_000_000usize, 125..=67_108_864usize);
     let delivery = (1024..=67_108_864usize, milliseconds(0, 10_000));
+    let compression = (any::<bool>(), 0..=67_108_864usize, 1..=9u8, 9..=15u8, 1..=9u8);
     let heartbeat = (milliseconds(10, 3_600_000), milliseconds(10, 3_600_000));
     let log = (any::<bool>(), prop::sample::select(vec!["off", "info,a=debug", "warn/x\"y"]));
     let rooms = prop::collection::vec(room(), 1..4);
     let rules = prop::collection::vec(rule, 0..4);
-    (server, limits, delivery, heartbeat, log, rules, rooms).prop_map(
-        |(server, limits, delivery, heartbeat, log, allow, mut rooms)| {
+    (server, limits, delivery, compression, heartbeat, log, rules, rooms).prop_map(
+        |(server, limits, delivery, compression, heartbeat, log, allow, mut rooms)| {
             rooms.sort_by(|a, b| a.path.cmp(&b.path));
             rooms.dedup_by(|a, b| a.path == b.path);
             let mut config = parse("").unwrap();
@@ -637,6 +648,9 @@ fn config() -> impl Strategy<Value = Config> {
             config.limits.max_connections_per_address = limits.1;
             config.limits.max_message_bytes = limits.2;
             (config.delivery.max_pending_bytes, config.delivery.presence_interval) = delivery;
+            let (enabled, min_size_bytes, level, window_bits, memory_level) = compression;
+            config.compression =
+                Compression { enabled, min_size_bytes, level, window_bits, memory_level };
             (config.heartbeat.interval, config.heartbeat.timeout) = heartbeat;
             config.log.format = if log.0 { LogFormat::Json } else { LogFormat::Text };
             config.log.level = log.1.to_owned();

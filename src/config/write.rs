@@ -20,6 +20,7 @@ impl Config {
             section("origins", &self.origins_lines()),
             section("heartbeat", &self.heartbeat_lines()),
             section("delivery", &self.delivery_lines()),
+            section("compression", &self.compression_lines()),
             section("journal", &self.journal_lines()),
             section("dedup", &self.dedup_lines()),
             section("log", &self.log_lines()),
@@ -67,6 +68,17 @@ impl Config {
         [
             ("max_pending", text(&show_size(delivery.max_pending_bytes))),
             ("presence_interval", text(&show_duration(delivery.presence_interval))),
+        ]
+    }
+
+    fn compression_lines(&self) -> [(&'static str, String); 5] {
+        let compression = &self.compression;
+        [
+            ("enabled", compression.enabled.to_string()),
+            ("min_size", text(&show_size(compression.min_size_bytes))),
+            ("level", compression.level.to_string()),
+            ("window_bits", compression.window_bits.to_string()),
+            ("memory_level", compression.memory_level.to_string()),
         ]
     }
 

@@ -239,7 +239,7 @@ impl Outlet {
             Verdict::Dead => self.fail(Failure::Dead),
             Verdict::Ping => {
                 match self.form {
-                    WireForm::WebSocket | WireForm::V1 => {
+                    WireForm::WebSocket | WireForm::V1 | WireForm::Deflated(..) => {
                         self.queue(frame::encode(frame::Opcode::Ping, b""));
                         self.change_heartbeat(|heartbeat| heartbeat.pinged(now));
                     }
@@ -371,8 +371,8 @@ impl Outlet {
     fn trace(&self, frame: &Bytes) {
         if log::log_enabled!(log::Level::Trace) {
             let shown = match self.form {
-                WireForm::WebSocket | WireForm::V1 => frame::describe(frame),
                 WireForm::EventStream => format!("{frame:?}"),
+                _ => frame::describe(frame),
             };
             log::trace!("session {}: > {shown}", self.address.id.0);
         }

@@ -53,13 +53,21 @@ const MAX_DRAINED_BYTES: usize = 64 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub struct HasSocket;
 
-/// Answers 101 with `plan` for the upgrade service to carry out. `None` if the request is no
-/// handshake after all: the gates let only handshakes pass.
-pub fn accept(request: &HttpRequest, plan: Plan) -> Option<HttpResponse> {
+/// Answers 101 with `plan` for the upgrade service to carry out, and with these
+/// `Sec-WebSocket-Extensions`. `None` if the request is no handshake after all: the gates let only
+/// handshakes pass.
+pub fn accept(
+    request: &HttpRequest,
+    plan: Plan,
+    extensions: Option<String>,
+) -> Option<HttpResponse> {
     let mut answer = actix_web_actors::ws::handshake(request).ok()?;
     if plan.dialect == Dialect::V1 {
         // Not by handshake_with_protocols, which looks at the first of several header lines only.
         answer.insert_header((header::SEC_WEBSOCKET_PROTOCOL, Dialect::V1_NAME));
+    }
+    if let Some(extensions) = extensions {
+        answer.insert_header((header::SEC_WEBSOCKET_EXTENSIONS, extensions));
     }
     let mut response = answer.finish();
     response.extensions_mut().insert(plan);
