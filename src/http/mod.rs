@@ -31,6 +31,7 @@ use accept::Accepting;
 use actix_http::{HttpService, KeepAlive};
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::dev::AppConfig;
+use rustls::ServerConfig;
 use std::{
     collections::HashMap,
     fmt,
@@ -191,7 +192,7 @@ pub struct Server {
     config: Arc<Config>,
     rooms: Arc<Rooms>,
     recovered: Recovered,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<ServerConfig>>,
     listeners: Vec<TcpListener>,
     tls_listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
@@ -214,7 +215,7 @@ impl Server {
             config: Arc::new(config),
             rooms,
             recovered,
-            tls: tls.map(TlsAcceptor::from),
+            tls,
             addresses: local_addresses(&listeners),
             tls_addresses: local_addresses(&tls_listeners),
             listeners,
@@ -337,7 +338,7 @@ async fn shut_down(factory: &WorkerFactory, doors: &[TcpListener]) {
 /// Starts the accepting thread and the workers.
 fn accept(
     config: &Config,
-    listeners: Vec<(TcpListener, Option<TlsAcceptor>)>,
+    listeners: Vec<(TcpListener, Option<Arc<ServerConfig>>)>,
     factory: &WorkerFactory,
 ) -> io::Result<actix_server::Server> {
     let mut builder = actix_server::Server::build()
@@ -348,7 +349,7 @@ fn accept(
         let factory = factory.clone();
         let timeout = config.limits.handshake_timeout;
         let accepting = Accepting {
-            tls,
+            tls: tls.map(TlsAcceptor::from),
             handshake_timeout: timeout,
             // After the sessions' own timeout, which also tells the peer; the kernel's is for event
             // streams, whose actors do not run while their client does not read.

@@ -1,5 +1,7 @@
 //! Arguments, logging, signals, exit codes.
 
+mod cert;
+
 use clap::{Args, Parser, Subcommand};
 use env_logger::Builder;
 use log::Record;
@@ -8,7 +10,7 @@ use serde_json::json;
 use statesync::{
     Config, Server,
     config::{ConfigErrors, LogFormat},
-    http::check_rooms,
+    http::{check_rooms, check_tls},
 };
 use std::{
     io::{self, IsTerminal, Write},
@@ -36,6 +38,8 @@ enum Command {
     Serve(ConfigArguments),
     /// Print the configuration that would be used, or everything that is wrong with it.
     CheckConfig(ConfigArguments),
+    /// Make a self-signed certificate for development: cert.pem and key.pem.
+    Cert(cert::CertArguments),
 }
 
 #[derive(Args, Default)]
@@ -51,6 +55,7 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command.unwrap_or(Command::Serve(Default::default())) {
         Command::Serve(arguments) => serve(&arguments),
         Command::CheckConfig(arguments) => check_config(&arguments),
+        Command::Cert(arguments) => cert::cert(&arguments),
     };
     result.unwrap_or_else(|failure| {
         eprintln!("{}", failure.message);
@@ -89,6 +94,7 @@ fn load(arguments: &ConfigArguments) -> Result<Config, Failure> {
 
 fn check_config(arguments: &ConfigArguments) -> Result<ExitCode, Failure> {
     let config = load(arguments)?;
+    check_tls(&config).map_err(Failure::config)?;
     print!("{}", config.to_toml());
     for warning in config.warnings() {
         eprintln!("warning: {warning}");
@@ -110,6 +116,9 @@ fn serve(arguments: &ConfigArguments) -> Result<ExitCode, Failure> {
         let server = Server::bind(config).map_err(Failure::config)?;
         for address in server.addresses() {
             log::info!("listening on {address}");
+        }
+        for address in server.tls_addresses() {
+            log::info!("listening on wss://{address}");
         }
         announce(&server);
         server.run(stop).await.map_err(Failure::running)?;
