@@ -395,9 +395,7 @@ impl Config {
         ];
         let raised = checks.into_iter().filter(|(is_raised, _)| *is_raised);
         raised
-            .map(|(_, text)| {
-                format!("{key} has {address}, which is not loopback, and {text}")
-            })
+            .map(|(_, text)| format!("{key} has {address}, which is not loopback, and {text}"))
             .collect()
     }
 }

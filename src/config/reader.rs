@@ -211,6 +211,10 @@ impl<'i> Reader<'i> {
         if let Some((right, _)) = self.known.iter().find(|(_, keys)| keys.contains(&key)) {
             return format!("unknown key; {key} belongs under [{right}]");
         }
+        let inner = self.known.iter().find_map(|(name, _)| Some((*name, name.split_once('.')?.1)));
+        if let Some((right, _)) = inner.filter(|(_, name)| *name == key) {
+            return format!("unknown section; write [{right}]");
+        }
         let here = self.known.iter().find(|(name, _)| *name == section);
         let (what, known): (_, Vec<&str>) = match here {
             Some((_, keys)) => ("key", keys.clone()),
@@ -221,7 +225,8 @@ impl<'i> Reader<'i> {
     }
 
     fn sections(&self) -> impl Iterator<Item = &'static str> {
-        self.known.iter().map(|(name, _)| *name).chain([ROOM])
+        let names = self.known.iter().map(|(name, _)| *name);
+        names.filter(|name| !name.contains('.')).chain([ROOM])
     }
 
     fn unknown_variable(&self, name: &str) -> String {

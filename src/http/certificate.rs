@@ -79,10 +79,9 @@ impl fmt::Display for TlsError {
                  it out if {} has both",
                 certificate.display()
             ),
-            Flaw::SeveralKeys => write!(
-                f,
-                "{file} has several private keys; leave only the one of the certificate"
-            ),
+            Flaw::SeveralKeys => {
+                write!(f, "{file} has several private keys; leave only the one of the certificate")
+            }
             Flaw::EncryptedKey => write!(
                 f,
                 "the key in {file} is encrypted, and nobody is there to type the password; \
@@ -144,9 +143,7 @@ pub fn load(tls: &Tls) -> Result<Option<Arc<ServerConfig>>, TlsError> {
         .map(|builder| builder.with_no_client_auth())
         .and_then(|builder| builder.with_single_cert(contents.certificates, private_key));
     let mut config = config.map_err(|error| match error {
-        Error::InconsistentKeys(_) => {
-            flawed(key, Flaw::OfAnother { certificate: cert.clone() })
-        }
+        Error::InconsistentKeys(_) => flawed(key, Flaw::OfAnother { certificate: cert.clone() }),
         Error::InvalidCertificate(_) => flawed(cert, Flaw::BadCertificate(error)),
         _ => flawed(key, Flaw::BadKey(error)),
     })?;

@@ -26,8 +26,8 @@ use crate::{
     server::{CloseSessions, Finish, Recovered, StartupError, StateServer},
     state::RoomPlan,
 };
-use actix::{Actor, Arbiter};
 use accept::Accepting;
+use actix::{Actor, Arbiter};
 use actix_http::{HttpService, KeepAlive};
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::dev::AppConfig;
