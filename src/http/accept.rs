@@ -69,6 +69,9 @@ async fn shake_hands(tls: &TlsAcceptor, mut tcp: TcpStream) -> io::Result<Socket
     match tls.accept_with(tcp, limit).into_fallible().await {
         Ok(stream) => Ok(Socket::Tls(Box::new(stream))),
         Err((error, mut tcp)) => {
+            if error.kind() == ErrorKind::InvalidData {
+                log_limited!(log::Level::Info, "refused: a TLS handshake failed: {error}");
+            }
             // The alert is sent; unread bytes would turn it into a reset.
             upgrade::write_and_drain(&mut tcp, b"").await?;
             Err(error)
