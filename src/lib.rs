@@ -43,4 +43,4 @@ mod socket;
 pub mod state;
 
 pub use config::Config;
-pub use http::Server;
+pub use http::{Builder, Feed, FeedError, Server};

@@ -5,7 +5,9 @@
 //! stop.
 
 mod accept;
+mod api;
 mod certificate;
+mod feed;
 mod gates;
 mod listener;
 mod pages;
@@ -16,18 +18,19 @@ mod upgrade;
 mod worker;
 
 pub use certificate::TlsError;
+pub use feed::{Feed, FeedError};
 pub use refusal::Refusal;
 
 use crate::{
     config::{Config, Problem},
     connections::Connections,
     fanout::{Inbox, Vital},
-    room::{Kinds, PathPattern, RoomKind},
+    room::{Constructor, Kinds, PathPattern, RoomKind},
     server::{CloseSessions, Finish, Recovered, StartupError, StateServer, Times},
     state::{Place, RoomPlan},
 };
 use accept::Accepting;
-use actix::{Actor, Arbiter};
+use actix::{Actor, Addr, Arbiter};
 use actix_http::{HttpService, KeepAlive};
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::dev::AppConfig;
@@ -42,7 +45,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::TlsAcceptor;
@@ -213,16 +216,54 @@ pub struct Server {
     tls_listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
     tls_addresses: Vec<SocketAddr>,
+    next_session: Arc<AtomicU64>,
+    /// For feeds: the running server.
+    running: watch::Sender<Option<Addr<StateServer>>>,
+}
+
+/// A server before it is open: the place to add kinds of room of one's own.
+#[derive(Debug)]
+pub struct Builder {
+    config: Config,
+    kinds: Kinds,
+}
+
+impl Builder {
+    /// Adds a kind of room, which `[[room]]` tables call `name`. In the place of one of the product
+    /// that has this name.
+    #[must_use]
+    pub fn room_kind(mut self, name: &'static str, constructor: Constructor) -> Self {
+        self.kinds.add(name, constructor);
+        self
+    }
+
+    /// Checks the rooms and the certificate, opens the journal and reads it, and opens the
+    /// addresses.
+    ///
+    /// # Errors
+    /// What the operator has to change.
+    pub fn bind(self) -> Result<Server, StartError> {
+        Server::open(self.config, self.kinds)
+    }
 }
 
 impl Server {
+    /// A server with this configuration, to which kinds of room can be added.
+    pub fn builder(config: Config) -> Builder {
+        Builder { config, kinds: Kinds::default() }
+    }
+
     /// Checks the rooms and the certificate, opens the journal and reads it, and opens the
     /// addresses.
     ///
     /// # Errors
     /// What the operator has to change.
     pub fn bind(config: Config) -> Result<Self, StartError> {
-        let rooms = Arc::new(Rooms::open(&config, Kinds::default()).map_err(StartError::Rooms)?);
+        Self::builder(config).bind()
+    }
+
+    fn open(config: Config, kinds: Kinds) -> Result<Self, StartError> {
+        let rooms = Arc::new(Rooms::open(&config, kinds).map_err(StartError::Rooms)?);
         let tls = certificate::load(&config.server.tls).map_err(StartError::Tls)?;
         let recovered =
             Recovered::open(&config, &rooms.plans, &rooms.kinds).map_err(StartError::Journal)?;
@@ -237,7 +278,16 @@ impl Server {
             tls_addresses: local_addresses(&tls_listeners),
             listeners,
             tls_listeners,
+            next_session: Arc::new(AtomicU64::new(1)),
+            running: watch::Sender::new(None),
         })
+    }
+
+    /// A way into the room at `path` for this program itself. `None` if there is no such room.
+    pub fn feed(&self, path: &str) -> Option<Feed> {
+        let (place, kind) = self.rooms.at(path)?;
+        let (kind, next_session) = (kind.clone(), self.next_session.clone());
+        Some(Feed { place, kind, next_session, server: self.running.subscribe() })
     }
 
     /// The addresses of `server.bind` that are open, with the ports that the system chose for
@@ -272,7 +322,17 @@ impl Server {
     /// # Errors
     /// Why the server stopped by itself.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { config, rooms, recovered, tls, listeners, tls_listeners, .. } = self;
+        let Self {
+            config,
+            rooms,
+            recovered,
+            tls,
+            listeners,
+            tls_listeners,
+            next_session,
+            running,
+            ..
+        } = self;
         let inboxes = (0..config.server.workers).map(|_| Inbox::new(MAX_WAITING_BROADCASTS));
         let inboxes: Vec<_> = inboxes.map(Arc::new).collect();
         let (watch, mut gone) = mpsc::unbounded_channel();
@@ -281,9 +341,11 @@ impl Server {
             presence_interval: config.delivery.presence_interval,
             room_idle_timeout: config.limits.room_idle_timeout,
         };
+        let epoch = recovered.state.epoch().to_owned();
         let server = StateServer::new(recovered, inboxes.clone(), times, vital);
         // On a thread of its own.
         let server = StateServer::start_in_arbiter(&Arbiter::new().handle(), |_| server);
+        running.send_replace(Some(server.clone()));
         let connections = Connections::new(
             config.limits.max_connections,
             config.limits.max_connections_per_address,
@@ -292,10 +354,11 @@ impl Server {
             config: config.clone(),
             rooms,
             connections,
+            epoch,
             server,
             inboxes,
             next_worker: AtomicU64::new(0),
-            next_session: Arc::new(AtomicU64::new(1)),
+            next_session,
             fanouts: Mutex::default(),
             watch,
         }));
