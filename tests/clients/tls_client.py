@@ -10,6 +10,7 @@ one that the environment variable SSL_CERT_FILE names.
 
 import asyncio
 import http.client
+import json
 import platform
 import ssl
 from urllib.parse import urlsplit
@@ -37,7 +38,7 @@ async def speak(run, tls, **options):
             await websocket.recv()
             await websocket.recv()
             await websocket.send(PLUS)
-            while not '"state"' in await websocket.recv():
+            while '"state"' not in await websocket.recv():
                 pass
         return used
 
@@ -97,16 +98,18 @@ def pages(run):
 def event_stream(run):
     stream = get(run, "/", Accept="text/event-stream")
 
-    def expect(text):
+    def read():
         line = stream.readline().decode().strip()
         while not line.startswith("data: "):
             line = stream.readline().decode().strip()
-        run.conversation.check("the event stream", line == f"data: {text}", text, line)
-        return line
+        return line.removeprefix("data: ")
+
+    def expect(text):
+        got = read()
+        run.conversation.check("the event stream", got == text, text, got)
 
     expect(users(1))
-    line = stream.readline().decode().strip() or stream.readline().decode().strip()
-    value = int(line.partition('"value":')[2].rstrip("}"))
+    value = json.loads(read())["value"]
     asyncio.run(speak(run, context()))
     expect(users(2))
     expect(state(value + 1))
