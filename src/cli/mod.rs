@@ -1,6 +1,7 @@
 //! Arguments, logging, signals, exit codes.
 
 mod cert;
+mod connect;
 
 use clap::{Args, Parser, Subcommand};
 use env_logger::Builder;
@@ -40,6 +41,9 @@ enum Command {
     CheckConfig(ConfigArguments),
     /// Make a self-signed certificate for development: cert.pem and key.pem.
     Cert(cert::CertArguments),
+    /// Talk to a WebSocket server: what is typed is sent, what arrives is printed.
+    #[command(after_long_help = connect::HELP)]
+    Connect(Box<connect::ConnectArguments>),
 }
 
 #[derive(Args, Default)]
@@ -56,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Serve(arguments) => serve(&arguments),
         Command::CheckConfig(arguments) => check_config(&arguments),
         Command::Cert(arguments) => cert::cert(&arguments),
+        Command::Connect(arguments) => connect::run(&arguments),
     };
     result.unwrap_or_else(|failure| {
         eprintln!("{}", failure.message);
