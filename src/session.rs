@@ -17,6 +17,7 @@ use crate::{
     },
     room::{RoomKind, SessionId, Speech},
     server::{Act, Join, Leave, Refresh, StateServer},
+    socket::{ReadHalf, Socket},
     state::{Deed, Place, Sender, SessionAddress, Visitor},
 };
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, fut::ActorFuture};
@@ -35,11 +36,7 @@ use std::{
     task::{self, Poll},
     time::Duration,
 };
-use tokio::{
-    io::{AsyncRead, ReadBuf},
-    net::{TcpStream, tcp::OwnedReadHalf},
-    time::Sleep,
-};
+use tokio::{io::ReadBuf, time::Sleep};
 
 /// Bytes read from a socket at once. One buffer serves a whole thread. It also bounds what one
 /// reading may bring before a session's limits are looked at again, as messages too: inflated, a
@@ -134,7 +131,7 @@ impl Drop for Presence {
 /// One WebSocket connection.
 #[derive(Debug)]
 pub struct Session {
-    reader: OwnedReadHalf,
+    reader: ReadHalf,
     decoder: Decoder,
     /// What is to be read before the socket: frames that came together with the handshake, or that
     /// a reading left for the next one.
@@ -202,7 +199,7 @@ impl fmt::Display for Departure {
 impl Session {
     /// Starts a session on a socket whose opening handshake is done. `early` is what was read from
     /// it beyond the handshake.
-    pub fn start_on(socket: TcpStream, early: BytesMut, plan: Plan, worker: &Worker) {
+    pub fn start_on(socket: Socket, early: BytesMut, plan: Plan, worker: &Worker) {
         let (reader, writer) = socket.into_split();
         let form = WireForm::of_session(plan.dialect, plan.compression);
         let decoder = match plan.compression {
@@ -231,7 +228,7 @@ impl Session {
     /// Drops what the peer does not take, and tells it so with a reset: an ordinary close would
     /// leave the bytes, and the connection, to the kernel for minutes.
     fn reset_on_close(&self) {
-        let socket = SockRef::from(self.reader.as_ref());
+        let socket = SockRef::from(self.reader.tcp());
         if let Err(error) = socket.set_linger(Some(Duration::ZERO)) {
             log::debug!("session {}: SO_LINGER: {error}", self.dialogue.id());
         }
@@ -273,7 +270,13 @@ impl Session {
                     continue;
                 }
                 let mut read = ReadBuf::new(buffer);
-                match task::ready!(Pin::new(&mut self.reader).poll_read(cx, &mut read)) {
+                let Poll::Ready(result) = self.reader.poll_read(cx, &mut read) else {
+                    if self.reader.has_taken_bytes() {
+                        self.dialogue.outlet().heard();
+                    }
+                    return Poll::Pending;
+                };
+                match result {
                     Ok(()) if read.filled().is_empty() => {
                         self.dialogue.is_at_eof = true;
                         return match self.dialogue.phase {
@@ -483,8 +486,8 @@ impl Dialogue {
             self.server.do_send(Refresh { session: self.outlet().address() });
         }
         if self.close_frame.is_none() && self.phase == Phase::Finishing {
+            task::ready!(self.outlet().poll_shut_down(cx))?;
             self.phase = Phase::Finished;
-            self.outlet().shut_down()?;
         }
         Poll::Ready(Ok(()))
     }

@@ -54,6 +54,7 @@ fn the_default_file_says_what_is_promised() {
     assert!(config.server.workers >= 1);
     assert_eq!(config.server.shutdown_timeout, Duration::from_secs(10));
     assert_eq!(config.server.close_timeout, Duration::from_secs(2));
+    assert_eq!(config.server.tls, Tls { bind: vec![], cert: None, key: None });
     assert_eq!(config.limits.max_connections, 10_000);
     assert_eq!(config.limits.max_connections_per_address, 0);
     assert_eq!(config.limits.max_message_bytes, 65_536);
@@ -164,6 +165,19 @@ fn each_mistake_is_named_with_its_place() {
             "[sever]",
             "1:2: sever: unknown section (did you mean \"server\"?); known are server, limits, origins, heartbeat, delivery, compression, journal, dedup, log, room",
         ),
+        ("[tls]\ncert = \"a\"", "1:2: tls: unknown section; write [server.tls]"),
+        (
+            "[server.tls]\ncertificate = \"a\"",
+            "2:1: server.tls.certificate: unknown key; known are bind, cert, key",
+        ),
+        (
+            "[server]\ncert = \"a\"",
+            "2:1: server.cert: unknown key; cert belongs under [server.tls]",
+        ),
+        (
+            "[server]\ntls = true",
+            "2:7: server.tls: want a section, [server.tls], found the boolean true",
+        ),
         ("server = 3", "1:10: server: want a section, [server], found the number 3"),
         // Wrong types.
         (
@@ -257,6 +271,27 @@ fn each_mistake_is_named_with_its_place() {
         (
             "[server]\n\nshutdown_timeout = \"1s\"",
             "3:20: server.close_timeout: 2s is more than server.shutdown_timeout, 1s: the shutdown would end first",
+        ),
+        // TLS.
+        (
+            "[server.tls]\nbind = \"a:1\"",
+            "2:8: server.tls.bind: TLS needs a certificate: set server.tls.cert to its PEM file (`statesync cert` makes one for development)",
+        ),
+        (
+            "[server.tls]\ncert = \"a.pem\"",
+            "2:8: server.tls.cert: no address speaks TLS, so nobody would be shown this certificate: write bind = [\"localhost:6790\"] under [server.tls]",
+        ),
+        (
+            "[server.tls]\nkey = \"a.pem\"",
+            "2:7: server.tls.key: a key without a certificate: set server.tls.cert and server.tls.bind",
+        ),
+        (
+            "[server]\nbind = \"a:1\"\n[server.tls]\nbind = \"a:1\"\ncert = \"a.pem\"",
+            "4:8: server.tls.bind: \"a:1\" is in server.bind as well: TLS needs a port of its own",
+        ),
+        (
+            "[server]\nbind = []\n[server.tls]\nbind = []",
+            "2:8: server.bind: the list is empty: write at least \"localhost:6789\"",
         ),
         // Rooms.
         (
@@ -583,6 +618,9 @@ fn what_is_open_to_others_is_warned_of() {
         assert!(warning.starts_with("server.bind has 0.0.0.0:1, which is not loopback, and "));
         assert!(warning.contains(key), "{warning}, want {key} in it");
     }
+    let tls = "[server.tls]\nbind = \"[::]:443\"\ncert = \"a.pem\"";
+    let warnings = parse(tls).unwrap().warnings();
+    assert!(warnings[0].starts_with("server.tls.bind has [::]:443, which"), "{warnings:#?}");
     let local = "[server]\nbind = [\"localhost:1\", \"127.8.0.1:1\", \"[::1]:1\", \"a.localhost:1\"]\n\
                  [delivery]\npresence_interval = \"0s\"";
     assert_eq!(parse(local).unwrap().warnings(), Vec::<String>::new());
@@ -637,8 +675,13 @@ fn config() -> impl Strategy<Value = Config> {
     let log = (any::<bool>(), prop::sample::select(vec!["off", "info,a=debug", "warn/x\"y"]));
     let rooms = prop::collection::vec(room(), 1..4);
     let rules = prop::collection::vec(rule, 0..4);
-    (server, limits, delivery, compression, heartbeat, log, rules, rooms).prop_map(
-        |(server, limits, delivery, compression, heartbeat, log, allow, mut rooms)| {
+    let file = || "[a-z\"/ ]{0,8}\\.pem".prop_map(|file| PathBuf::from(file.trim()));
+    let tls = prop::option::of((file(), prop::option::of(file()))).prop_map(|files| match files {
+        Some((cert, key)) => Tls { bind: vec!["localhost:1".to_owned()], cert: Some(cert), key },
+        None => Tls::default(),
+    });
+    (server, tls, limits, delivery, compression, heartbeat, log, rules, rooms).prop_map(
+        |(server, tls, limits, delivery, compression, heartbeat, log, allow, mut rooms)| {
             rooms.sort_by(|a, b| a.path.cmp(&b.path));
             rooms.dedup_by(|a, b| a.path == b.path);
             let mut config = parse("").unwrap();
@@ -655,6 +698,7 @@ fn config() -> impl Strategy<Value = Config> {
             config.log.format = if log.0 { LogFormat::Json } else { LogFormat::Text };
             config.log.level = log.1.to_owned();
             config.origins.allow = allow;
+            config.server.tls = tls;
             config.rooms = rooms;
             config
         },

@@ -1,6 +1,7 @@
 //! Writes a configuration as TOML.
 
 use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
 
 use super::{
     Config, OriginRule, Room,
@@ -16,6 +17,7 @@ impl Config {
     pub fn to_toml(&self) -> String {
         let mut sections = vec![
             section("server", &self.server_lines()),
+            section("server.tls", &self.tls_lines()),
             section("limits", &self.limits_lines()),
             section("origins", &self.origins_lines()),
             section("heartbeat", &self.heartbeat_lines()),
@@ -36,6 +38,19 @@ impl Config {
             ("workers", server.workers.to_string()),
             ("shutdown_timeout", text(&show_duration(server.shutdown_timeout))),
             ("close_timeout", text(&show_duration(server.close_timeout))),
+        ]
+    }
+
+    fn tls_lines(&self) -> [(&'static str, String); 3] {
+        let tls = &self.server.tls;
+        // They came from TOML strings, so they are Unicode.
+        let file = |file: &Option<PathBuf>| {
+            text(&file.as_deref().unwrap_or(Path::new("")).to_string_lossy())
+        };
+        [
+            ("bind", list(tls.bind.iter().map(String::as_str))),
+            ("cert", file(&tls.cert)),
+            ("key", file(&tls.key)),
         ]
     }
 

@@ -190,7 +190,10 @@ class Client {
   /** Ends the connection with a reset, as a crash does. */
   cut() {
     this.run.note(this.name, "cuts the connection (RST)");
-    this.socket._socket.resetAndDestroy();
+    const socket = this.socket._socket;
+    // Node cannot reset a connection with TLS; it ends that without a word of TLS.
+    if (socket.encrypted) socket.destroy();
+    else socket.resetAndDestroy();
   }
 }
 

@@ -20,6 +20,8 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 /// A server in a thread of this process. Stopped when dropped.
 pub struct TestServer {
     pub address: SocketAddr,
+    /// The first of `server.tls.bind`.
+    pub tls_address: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -38,6 +40,7 @@ impl TestServer {
         let config = Config::parse("the test's configuration", &toml, []).expect("good TOML");
         let server = Server::bind(config).expect("a free port");
         let address = server.addresses()[0];
+        let tls_address = server.tls_addresses().first().copied();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             let stopped = async {
@@ -46,7 +49,7 @@ impl TestServer {
             let result = actix_rt::System::new().block_on(server.run(stopped));
             result.expect("the server stopped by itself");
         });
-        Self { address, stop: Some(stop), thread: Some(thread) }
+        Self { address, tls_address, stop: Some(stop), thread: Some(thread) }
     }
 
     /// Stops the server and waits for its end.
