@@ -4,12 +4,13 @@
 //! knows no HTTP: the opening handshake is done when it starts.
 
 use crate::{
-    connections::Permit,
+    auth::Access,
+    connections::{Allowance, Permit},
     fanout::{Attachment, Audience, Failure, Link, Outlet},
     logging::log_limited,
     protocol::{
-        ActionError, ClientKey, CloseCode, Dialect, Event, Input, Message, Refused, WireForm,
-        action, encoded,
+        ActionError, ClientKey, CloseCode, Dialect, ErrorCode, Event, Input, Message, Refused,
+        WireForm, action, encoded,
         frame::{self, Decoder, FrameError, Incoming, Opcode},
         json,
     },
@@ -18,7 +19,7 @@ use crate::{
     state::{Deed, Sender, Visitor},
 };
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, fut::ActorFuture};
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use serde_json::{Map, Value};
 use socket2::SockRef;
 use std::{
@@ -31,7 +32,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{self, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncRead, ReadBuf},
@@ -87,6 +88,10 @@ pub struct Plan {
     pub dialect: Dialect,
     /// Who the client says it is.
     pub client: Option<ClientKey>,
+    /// Whose the connection is, and what it may do.
+    pub access: Access,
+    /// When that ends, by the clock that does not jump.
+    pub ends_at: Option<Instant>,
     /// The connection's place in the limits. Each of its actions holds it as well: what a session
     /// leaves behind on its way to the journal counts as a connection.
     pub permit: Arc<Permit>,
@@ -120,7 +125,8 @@ impl Drop for Presence {
 pub struct Session {
     reader: OwnedReadHalf,
     decoder: Decoder,
-    /// Frames that came together with the handshake.
+    /// Bytes that were read and not taken in: they came together with the handshake, or the session
+    /// is held.
     early: BytesMut,
     dialogue: Dialogue,
 }
@@ -133,6 +139,10 @@ struct Dialogue {
     attachment: Attachment,
     presence: Option<Presence>,
     phase: Phase,
+    /// How fast it may act; `None` if it is not limited.
+    allowance: Option<Allowance>,
+    /// Why nothing more is taken in for now.
+    held: Option<Held>,
     /// The peer sends nothing any more.
     is_at_eof: bool,
     close_timeout: Duration,
@@ -140,6 +150,16 @@ struct Dialogue {
     close_frame: Option<Bytes>,
     /// When a session that is closing is let go.
     deadline: Option<Pin<Box<Sleep>>>,
+}
+
+/// What comes before anything else of the session is looked at.
+#[derive(Debug)]
+enum Held {
+    /// A refusal, until all that was sent before is answered: answers come in order.
+    Refusal(Bytes),
+    /// A message that came too soon, until its time. In a room of plain text nobody could be told to
+    /// wait; a sender that is read more slowly waits by itself, and nothing is lost.
+    Message(Message, Pin<Box<Sleep>>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,16 +211,20 @@ impl Session {
             Dialect::Classic => WireForm::WebSocket,
             Dialect::V1 => WireForm::V1,
         };
+        let attachment = worker.seat(form, Link::Socket(writer));
+        attachment.outlet().end_at(plan.ends_at);
         let session = Self {
             reader,
             decoder: Decoder::new(worker.max_message_bytes),
             early,
             dialogue: Dialogue {
+                allowance: plan.permit.allowance(),
                 plan,
                 server: worker.server.clone(),
-                attachment: worker.seat(form, Link::Socket(writer)),
+                attachment,
                 presence: None,
                 phase: Phase::Open,
+                held: None,
                 is_at_eof: false,
                 close_timeout: worker.close_timeout,
                 close_frame: None,
@@ -232,6 +256,7 @@ impl Session {
                 return Poll::Ready(departure);
             }
             let was_paused = !self.dialogue.may_read();
+            self.dialogue.let_go(cx);
             if let Poll::Ready(Err(error)) = self.dialogue.write(cx) {
                 return Poll::Ready(Departure::Io(error));
             }
@@ -264,7 +289,11 @@ impl Session {
                             Phase::Finishing | Phase::Finished => Poll::Pending,
                         };
                     }
-                    Ok(()) => self.take_in(read.filled_mut()),
+                    Ok(()) => {
+                        let bytes = read.filled_mut();
+                        let used = self.take_in(bytes);
+                        self.early.extend_from_slice(&bytes[used..]);
+                    }
                     Err(error) => return Poll::Ready(Departure::Io(error)),
                 }
             }
@@ -272,31 +301,42 @@ impl Session {
         })
     }
 
-    /// Takes in a part of what came together with the handshake.
+    /// Takes in a part of what was read before.
     fn take_in_early(&mut self) {
         let length = self.early.len().min(READ_BUFFER_BYTES);
         let mut part = self.early.split_to(length);
-        if self.early.is_empty() {
-            self.early = BytesMut::new();
+        let used = self.take_in(&mut part);
+        part.advance(used);
+        part.unsplit(std::mem::take(&mut self.early));
+        if !part.is_empty() {
+            self.early = part;
         }
-        self.take_in(&mut part);
     }
 
-    /// Decodes bytes and acts on what they say.
-    fn take_in(&mut self, mut bytes: &mut [u8]) {
+    /// Decodes bytes and acts on what they say. Returns how many were used: all, unless the session
+    /// is held.
+    fn take_in(&mut self, bytes: &mut [u8]) -> usize {
         self.dialogue.outlet().heard();
-        while !bytes.is_empty() && self.dialogue.reads_frames() {
-            match self.decoder.next(bytes) {
-                Ok((used, event)) => {
+        let mut used = 0;
+        while used < bytes.len() && self.dialogue.reads_frames() {
+            if self.dialogue.held.is_some() {
+                return used;
+            }
+            match self.decoder.next(&mut bytes[used..]) {
+                Ok((count, event)) => {
                     if let Some(event) = event {
                         self.dialogue.heed(event);
                     }
-                    bytes = &mut bytes[used..];
+                    used += count;
                 }
-                Err(error) => return self.dialogue.give_up(error),
+                Err(error) => {
+                    self.dialogue.give_up(error);
+                    return bytes.len();
+                }
             }
         }
         self.decoder.drop_handed_out();
+        bytes.len()
     }
 }
 
@@ -336,24 +376,101 @@ impl Dialogue {
         if self.phase != Phase::Open {
             return;
         }
-        let kind = &*self.plan.kind;
-        if kind.speech() == Speech::Plain {
-            return match kind.decode(Input::Plain(message)) {
-                Ok(action) => self.send(None, Deed::Apply(action), None),
-                Err(error) => self.refuse(error, None),
+        let turn = self.take_turn();
+        if self.plan.kind.speech() == Speech::Plain {
+            return match turn {
+                Ok(()) => self.act_plainly(message),
+                Err(wait) => self.hold(Held::Message(message, Box::pin(tokio::time::sleep(wait)))),
             };
         }
-        let (action, id) = match self.read_action(&message) {
+        let read = self.read_action(&message);
+        if let Err(wait) = turn {
+            let id = read.ok().and_then(|(_, id)| id);
+            return self.refuse_for_now(id, wait);
+        }
+        let (action, id) = match read {
             Ok(read) => read,
             Err(error) => return self.refuse(error, None),
         };
-        match kind.decode(Input::Action(action, self.plan.dialect)) {
+        let decoded = match self.plan.access.rights.act {
+            true => self.plan.kind.decode(Input::Action(action, self.plan.dialect)),
+            false => Err(ActionError::new(ErrorCode::Forbidden, "you may not act in this room")),
+        };
+        match decoded {
             Ok(action) => self.send(id, Deed::Apply(action), None),
             // What is no action uses up its number all the same, so it has its place in the order.
             Err(error) if id.is_some() && self.plan.client.is_some() => {
                 self.send(id, Deed::Refuse, Some(error));
             }
             Err(error) => self.refuse(error, id),
+        }
+    }
+
+    fn act_plainly(&self, message: Message) {
+        if !self.plan.access.rights.act {
+            let error = ActionError::new(ErrorCode::Forbidden, "no right to act in this room");
+            return self.refuse(error, None);
+        }
+        match self.plan.kind.decode(Input::Plain(message)) {
+            Ok(action) => self.send(None, Deed::Apply(action), None),
+            Err(error) => self.refuse(error, None),
+        }
+    }
+
+    /// Takes the turn of one action.
+    ///
+    /// # Errors
+    /// After how long there is one.
+    fn take_turn(&self) -> Result<(), Duration> {
+        self.allowance.as_ref().map_or(Ok(()), |allowance| allowance.take(&self.plan.permit))
+    }
+
+    /// Tells the client when to send an action again that came too soon, and lets it go if it has
+    /// not heeded that.
+    fn refuse_for_now(&mut self, id: Option<u64>, wait: Duration) {
+        if self.allowance.as_ref().is_some_and(Allowance::is_flooding) {
+            return self.close(CloseCode::FLOOD);
+        }
+        let message = "more actions than the server takes from you: wait, then send this one again";
+        let error = ActionError::new(ErrorCode::RateLimited, message);
+        self.log_refusal(&error);
+        // At most some seconds; rounded up, so that who waits so long does not come too soon.
+        let retry_after_ms = Some(wait.as_millis() as u64 + 1);
+        let event = Event::Error(Refused { retry_after_ms, ..Refused::new(error, id) });
+        let frame = encoded::encode(&event, self.outlet().form());
+        match self.outlet().is_answered() {
+            true => self.outlet().queue(frame),
+            false => self.hold(Held::Refusal(frame)),
+        }
+    }
+
+    /// Takes nothing in until `held` is let go.
+    fn hold(&mut self, held: Held) {
+        self.outlet().hold(true);
+        self.held = Some(held);
+    }
+
+    /// Lets go what was held, if its time has come. Else the task is woken when it has.
+    fn let_go(&mut self, cx: &mut task::Context<'_>) {
+        match self.held.take() {
+            Some(Held::Refusal(frame)) if self.outlet().is_answered() => {
+                self.outlet().hold(false);
+                self.outlet().queue(frame);
+            }
+            Some(Held::Message(message, mut time)) if !self.outlet().is_draining() => {
+                while time.as_mut().poll(cx).is_ready() {
+                    match self.take_turn() {
+                        Ok(()) => {
+                            self.outlet().hold(false);
+                            return self.act_plainly(message);
+                        }
+                        // Others of its address were faster.
+                        Err(wait) => time = Box::pin(tokio::time::sleep(wait)),
+                    }
+                }
+                self.held = Some(Held::Message(message, time));
+            }
+            held => self.held = held,
         }
     }
 
@@ -426,16 +543,26 @@ impl Dialogue {
     /// Starts the closing handshake if the server wants the session closed.
     fn heed_close_request(&mut self) {
         if let (Phase::Open, Some(code)) = (self.phase, self.outlet().close_requested()) {
-            log::debug!("session {}: closing with {code}", self.id());
-            self.close_frame = Some(frame::encode_close(code, code.meaning()));
-            self.leave(Phase::Closing);
+            self.close(code);
         }
+    }
+
+    /// Starts the closing handshake.
+    fn close(&mut self, code: CloseCode) {
+        log::debug!("session {}: closing with {code}", self.id());
+        self.close_frame = Some(frame::encode_close(code, code.meaning()));
+        self.leave(Phase::Closing);
     }
 
     /// Counts the session out and gives it `close_timeout` to end.
     fn leave(&mut self, phase: Phase) {
         self.presence = None;
         self.phase = phase;
+        // Nothing that comes in is an action any more.
+        if let Some(Held::Refusal(frame)) = self.held.take() {
+            self.outlet().queue(frame);
+        }
+        self.outlet().hold(false);
         let timeout = self.close_timeout;
         self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
     }

@@ -108,19 +108,33 @@ fn is_loopback(host: &Host) -> bool {
 /// What is spoken with a client that offers these subprotocols, in a room that speaks so. Clients
 /// that offer none that is known are spoken to as those who offer none (RFC 6455, section 4.2.2).
 pub fn dialect(headers: &HeaderMap, speech: Speech) -> Dialect {
-    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
-    let mut names = offered.filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
-    match speech == Speech::Events && names.any(|name| name.trim() == Dialect::V1_NAME) {
+    match speech == Speech::Events && offers_v1(headers) {
         true => Dialect::V1,
         false => Dialect::Classic,
     }
 }
 
-/// Who a `statesync.v1` client of the room at the path `room` says it is, in the URL's query.
+/// Whether the client offers `statesync.v1`, whatever the room speaks.
+pub fn offers_v1(headers: &HeaderMap) -> bool {
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
+    let mut names = offered.filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
+    names.any(|name| name.trim() == Dialect::V1_NAME)
+}
+
+/// Who a `statesync.v1` client of the room at the path `room` says it is, in the URL's query. Its
+/// connection is `subject`'s.
 ///
 /// # Errors
 /// [`Refusal::BadClient`] or [`Refusal::BadSince`] for a parameter that is wrong or stands twice.
-pub fn client(room: &str, query: &str) -> Result<Option<ClientKey>, Refusal> {
+pub fn client(
+    room: &str,
+    query: &str,
+    subject: Option<&str>,
+) -> Result<Option<ClientKey>, Refusal> {
+    let key = |client: &str| match subject {
+        Some(subject) => ClientKey::of_subject(room, client, subject),
+        None => ClientKey::new(room, client),
+    };
     let (mut clients, mut since) = (Vec::new(), Vec::new());
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
@@ -138,7 +152,7 @@ pub fn client(room: &str, query: &str) -> Result<Option<ClientKey>, Refusal> {
     }
     match &clients[..] {
         [] => Ok(None),
-        [client] => ClientKey::new(room, client).map(Some).ok_or(Refusal::BadClient),
+        [client] => key(client).map(Some).ok_or(Refusal::BadClient),
         _ => Err(Refusal::BadClient),
     }
 }
@@ -294,8 +308,10 @@ mod tests {
             ("since=1&since=1", Err(Refusal::BadSince)),
         ];
         for (query, expected) in cases {
-            assert_eq!(client("/", query), expected, "{query:?}");
+            assert_eq!(client("/", query, None), expected, "{query:?}");
         }
+        let anns = ClientKey::of_subject("/", "sixteen_letters-", "ann");
+        assert_eq!(client("/", "client=sixteen_letters-", Some("ann")), Ok(anns));
     }
 
     #[test]

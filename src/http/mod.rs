@@ -4,6 +4,7 @@
 //! [`Server::bind`] opens everything that can fail, [`Server::run`] serves until it is told to
 //! stop.
 
+mod credential;
 mod gates;
 mod listener;
 mod pages;
@@ -16,8 +17,9 @@ mod worker;
 pub use refusal::Refusal;
 
 use crate::{
-    config::{Config, Problem},
-    connections::Connections,
+    auth::Auth,
+    config::{Config, Problem, Rights},
+    connections::{Connections, Rates},
     fanout::{Inbox, Vital},
     room::{self, RoomId, RoomKind},
     server::{CloseSessions, Finish, Recovered, StartupError, StateServer},
@@ -30,8 +32,9 @@ use actix_web::dev::AppConfig;
 use std::{
     collections::HashMap,
     fmt,
+    fs::File,
     future::Future,
-    io,
+    io::{self, Read},
     net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex, atomic::AtomicU64},
     time::Duration,
@@ -63,6 +66,8 @@ const JOURNAL_TIME: Duration = Duration::from_millis(500);
 pub enum StartError {
     /// Rooms in the configuration are wrong.
     Rooms(Vec<Problem>),
+    /// Tokens or keys cannot be used.
+    Auth(Vec<Problem>),
     /// The journal cannot be used.
     Journal(StartupError),
     /// An address cannot be listened on.
@@ -79,7 +84,7 @@ impl std::error::Error for StartError {}
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rooms(problems) => {
+            Self::Rooms(problems) | Self::Auth(problems) => {
                 let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
                 f.write_str(&lines.join("\n"))
             }
@@ -120,12 +125,14 @@ impl fmt::Display for RunError {
 #[derive(Debug)]
 struct Rooms {
     plans: Vec<RoomPlan>,
+    /// What those without a token may do in each.
+    anonymous: Vec<Option<Rights>>,
     by_path: HashMap<String, RoomId>,
 }
 
 impl Rooms {
     fn open(config: &Config) -> Result<Self, Vec<Problem>> {
-        let mut rooms = Self { plans: Vec::new(), by_path: HashMap::new() };
+        let mut rooms = Self { plans: Vec::new(), anonymous: Vec::new(), by_path: HashMap::new() };
         let mut problems = Vec::new();
         // A room without a kind has been complained of already.
         for room in config.rooms.iter().filter(|room| !room.kind.is_empty()) {
@@ -133,6 +140,7 @@ impl Rooms {
                 Ok(kind) => {
                     // Far fewer rooms than 2^32 stand in a file.
                     rooms.by_path.insert(room.path.clone(), RoomId(rooms.plans.len() as u32));
+                    rooms.anonymous.push(room.anonymous);
                     rooms.plans.push(RoomPlan { path: room.path.clone(), kind });
                 }
                 Err(wrong) => problems.push(room.problem(&wrong.key, wrong.message)),
@@ -145,6 +153,10 @@ impl Rooms {
         let id = *self.by_path.get(path)?;
         Some((id, &self.plans[id.0 as usize].kind))
     }
+
+    fn anonymous(&self, room: RoomId) -> Option<Rights> {
+        self.anonymous[room.0 as usize]
+    }
 }
 
 /// Checks what [`Config`] leaves to the room kinds.
@@ -155,23 +167,46 @@ pub fn check_rooms(config: &Config) -> Result<(), Vec<Problem>> {
     Rooms::open(config).map(|_| ())
 }
 
+/// The largest file with a token or a key that is read: keys have a few hundred bytes.
+const MAX_SECRET_FILE_BYTES: u64 = 64 * 1024;
+
+/// Reads the tokens and keys that the configuration names, and checks them.
+///
+/// # Errors
+/// All problems, each with its place.
+pub fn check_auth(config: &Config) -> Result<(), Vec<Problem>> {
+    open_auth(config).map(|_| ())
+}
+
+fn open_auth(config: &Config) -> Result<Auth, Vec<Problem>> {
+    Auth::open(&config.auth, |file| {
+        let mut text = String::new();
+        File::open(file)
+            .and_then(|file| file.take(MAX_SECRET_FILE_BYTES).read_to_string(&mut text))
+            .map_err(|error| format!("cannot be read: {error}"))?;
+        Ok(text)
+    })
+}
+
 /// A server whose journal and addresses are open and which serves once it is [run](Server::run).
 #[derive(Debug)]
 pub struct Server {
     config: Arc<Config>,
     rooms: Arc<Rooms>,
+    auth: Auth,
     recovered: Recovered,
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
 }
 
 impl Server {
-    /// Checks the rooms, opens the journal and reads it, and opens the addresses.
+    /// Checks the rooms, reads tokens and keys, opens the journal and reads it, and opens the addresses.
     ///
     /// # Errors
     /// What the operator has to change.
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let rooms = Arc::new(Rooms::open(&config).map_err(StartError::Rooms)?);
+        let auth = open_auth(&config).map_err(StartError::Auth)?;
         let recovered = Recovered::open(&config, &rooms.plans).map_err(StartError::Journal)?;
         let mut listeners = Vec::new();
         for address in &config.server.bind {
@@ -182,7 +217,7 @@ impl Server {
         let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok());
         let addresses = addresses.collect();
         let config = Arc::new(config);
-        Ok(Self { config, rooms, recovered, addresses, listeners })
+        Ok(Self { config, rooms, auth, recovered, addresses, listeners })
     }
 
     /// The addresses that are open, with the ports that the system chose for port 0.
@@ -207,7 +242,7 @@ impl Server {
     /// # Errors
     /// Why the server stopped by itself.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { config, rooms, recovered, listeners, .. } = self;
+        let Self { config, rooms, auth, recovered, listeners, .. } = self;
         let inboxes = (0..config.server.workers).map(|_| Inbox::new(MAX_WAITING_BROADCASTS));
         let inboxes: Vec<_> = inboxes.map(Arc::new).collect();
         let (watch, mut gone) = mpsc::unbounded_channel();
@@ -219,10 +254,19 @@ impl Server {
         let connections = Connections::new(
             config.limits.max_connections,
             config.limits.max_connections_per_address,
+            Rates {
+                actions_per_second: config.limits.actions_per_second,
+                actions_burst: config.limits.actions_burst,
+                actions_per_second_per_address: config.limits.actions_per_second_per_address,
+                connections_per_second_per_address: config
+                    .limits
+                    .connections_per_second_per_address,
+            },
         );
         let factory = WorkerFactory(Arc::new(WorkerParts {
             config: config.clone(),
             rooms,
+            auth,
             connections,
             server,
             inboxes,

@@ -2,6 +2,7 @@
 
 use super::Rooms;
 use crate::{
+    auth::Auth,
     config::Config,
     connections::Connections,
     fanout::{Audience, Drain, Drained, Fanout, HeartbeatTimes, Inbox, Vital},
@@ -29,6 +30,7 @@ pub struct WorkerFactory(pub(super) Arc<WorkerParts>);
 pub struct WorkerParts {
     pub(super) config: Arc<Config>,
     pub(super) rooms: Arc<Rooms>,
+    pub(super) auth: Auth,
     pub(super) connections: Connections,
     pub(super) server: Addr<StateServer>,
     pub(super) inboxes: Vec<Arc<Inbox>>,

@@ -82,6 +82,10 @@ pub enum ErrorCode {
     IdGap,
     /// The journal could not keep the action, so nothing changed. Try again later.
     NotDurable,
+    /// The client may be here, but not act. Ask whoever gave you the token.
+    Forbidden,
+    /// More actions than the limits allow. Wait, then send it again.
+    RateLimited,
 }
 
 impl ErrorCode {
@@ -97,12 +101,14 @@ impl ErrorCode {
             Self::Forgotten => "forgotten",
             Self::IdGap => "id_gap",
             Self::NotDurable => "not_durable",
+            Self::Forbidden => "forbidden",
+            Self::RateLimited => "rate_limited",
         }
     }
 
     /// Whether nothing was decided: the same action may be sent again.
     pub fn may_be_sent_again(self) -> bool {
-        matches!(self, Self::IdGap | Self::NotDurable)
+        matches!(self, Self::IdGap | Self::NotDurable | Self::RateLimited)
     }
 }
 
@@ -134,7 +140,7 @@ impl fmt::Display for ActionError {
 mod tests {
     use super::*;
 
-    const CODES: [ErrorCode; 9] = [
+    const CODES: [ErrorCode; 11] = [
         ErrorCode::BadJson,
         ErrorCode::UnknownAction,
         ErrorCode::BadField,
@@ -144,6 +150,8 @@ mod tests {
         ErrorCode::Forgotten,
         ErrorCode::IdGap,
         ErrorCode::NotDurable,
+        ErrorCode::Forbidden,
+        ErrorCode::RateLimited,
     ];
 
     /// Does not compile when there is a code that [`CODES`] may lack.
@@ -158,6 +166,8 @@ mod tests {
             ErrorCode::Forgotten => 6,
             ErrorCode::IdGap => 7,
             ErrorCode::NotDurable => 8,
+            ErrorCode::Forbidden => 9,
+            ErrorCode::RateLimited => 10,
         }
     }
 
