@@ -70,6 +70,14 @@ struct KnownToken {
     grant: Grant,
 }
 
+/// Who connects. The default is somebody without a token.
+#[derive(Debug, Clone, Default)]
+pub struct Bearer {
+    subject: Option<String>,
+    grants: Vec<Grant>,
+    expires_at: Option<UnixSeconds>,
+}
+
 #[derive(Debug)]
 enum Check {
     Nobody,
@@ -102,40 +110,49 @@ impl Auth {
         !matches!(self.0, Check::Nobody)
     }
 
-    /// What somebody may do in the room at `path`, where those without a token may do `anonymous`.
+    /// Whose the token is, and what it grants.
     ///
     /// # Errors
-    /// Who has no token, where one is needed, or a bad one, anywhere.
+    /// Why it is not good.
+    pub fn bearer(&self, token: Option<&str>, now: UnixSeconds) -> Result<Bearer, Unauthorized> {
+        let Some(token) = token else { return Ok(Bearer::default()) };
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(Unauthorized::BadToken("it is too long"));
+        }
+        match &self.0 {
+            Check::Nobody => Ok(Bearer::default()),
+            Check::Tokens(known) => {
+                let known = find(known, token).ok_or(Unauthorized::BadToken("it is not known"))?;
+                let (subject, grants) = (Some(known.subject.clone()), vec![known.grant.clone()]);
+                Ok(Bearer { subject, grants, expires_at: None })
+            }
+            Check::Jwt(verifier) => verifier.verify(token, now).map_err(Unauthorized::BadToken),
+        }
+    }
+
+    /// What the bearer may do in the room at `path`, where those without a token may do `anonymous`.
+    ///
+    /// # Errors
+    /// A token is needed to be there.
     pub fn access(
         &self,
+        bearer: &Bearer,
         path: &str,
         anonymous: Option<Rights>,
-        token: Option<&str>,
-        now: UnixSeconds,
     ) -> Result<Access, Unauthorized> {
         let default = match self.0 {
             Check::Nobody => Rights::READ_AND_ACT,
             Check::Tokens(_) | Check::Jwt(_) => Rights::NONE,
         };
-        let anonymous = anonymous.unwrap_or(default);
-        let (subject, rights, expires_at) = match (&self.0, token) {
-            (Check::Nobody, _) => (None, Rights::NONE, None),
-            (_, None) if anonymous.read => (None, Rights::NONE, None),
-            (_, None) => return Err(Unauthorized::NoToken),
-            (_, Some(token)) if token.len() > MAX_TOKEN_BYTES => {
-                return Err(Unauthorized::BadToken("it is too long"));
+        let granted: Rights = bearer.grants.iter().map(|grant| grant.in_room(path)).collect();
+        let rights = granted.with(anonymous.unwrap_or(default));
+        match bearer.subject {
+            None if !rights.read && self.asks_for_tokens() => Err(Unauthorized::NoToken),
+            _ => {
+                let Bearer { subject, expires_at, .. } = bearer.clone();
+                Ok(Access { subject, rights, expires_at })
             }
-            (Check::Tokens(known), Some(token)) => {
-                let known = find(known, token).ok_or(Unauthorized::BadToken("it is not known"))?;
-                (Some(known.subject.clone()), known.grant.in_room(path), None)
-            }
-            (Check::Jwt(verifier), Some(token)) => {
-                let good = verifier.verify(token, now).map_err(Unauthorized::BadToken)?;
-                let rights = good.grants.iter().map(|grant| grant.in_room(path)).collect();
-                (Some(good.subject), rights, Some(good.expires_at))
-            }
-        };
-        Ok(Access { subject, rights: rights.with(anonymous), expires_at })
+        }
     }
 }
 

@@ -116,7 +116,7 @@ impl Permit {
     ///
     /// # Errors
     /// After how long it may.
-    fn act(&self) -> Result<(), Duration> {
+    pub fn act(&self) -> Result<(), Duration> {
         self.connections.0.actions.as_ref().map_or(Ok(()), |actions| actions.take(self.address))
     }
 }

@@ -14,9 +14,9 @@ use crate::{
         frame::{self, Decoder, FrameError, Incoming, Opcode},
         json,
     },
-    room::{RoomId, RoomKind, SessionId, Speech},
-    server::{Act, Join, Leave, StateServer},
-    state::{Deed, Sender, Visitor},
+    room::{RoomKind, SessionId, Speech},
+    server::{Act, Join, Leave, Refresh, StateServer},
+    state::{Deed, Place, Sender, SessionAddress, Visitor},
 };
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, fut::ActorFuture};
 use bytes::{Buf, Bytes, BytesMut};
@@ -71,8 +71,12 @@ pub struct Worker {
 impl Worker {
     /// A seat for a new session that writes to `link` in `form`.
     pub fn seat(&self, form: WireForm, link: Link) -> Attachment {
-        let id = SessionId(self.next_session.fetch_add(1, Ordering::Relaxed));
-        self.audience.attach(id, form, link)
+        self.audience.attach(self.next_session_id(), form, link)
+    }
+
+    /// A number that nobody has had.
+    pub fn next_session_id(&self) -> SessionId {
+        SessionId(self.next_session.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -81,7 +85,7 @@ impl Worker {
 #[derive(Debug)]
 pub struct Plan {
     /// The room.
-    pub room: RoomId,
+    pub place: Place,
     /// Its kind.
     pub kind: Arc<dyn RoomKind>,
     /// What the client speaks.
@@ -92,6 +96,8 @@ pub struct Plan {
     pub access: Access,
     /// When that ends, by the clock that does not jump.
     pub ends_at: Option<Instant>,
+    /// The position up to which it knows what was said.
+    pub since: Option<u64>,
     /// The connection's place in the limits. Each of its actions holds it as well: what a session
     /// leaves behind on its way to the journal counts as a connection.
     pub permit: Arc<Permit>,
@@ -102,21 +108,23 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Presence {
     server: Addr<StateServer>,
-    room: RoomId,
     visitor: Visitor,
 }
 
 impl Presence {
-    /// Enters `room`.
-    pub fn enter(server: &Addr<StateServer>, room: RoomId, visitor: Visitor) -> Self {
-        server.do_send(Join { room, visitor });
-        Self { server: server.clone(), room, visitor }
+    /// Enters the room of `plan` as `session`.
+    pub fn enter(server: &Addr<StateServer>, plan: &Plan, session: SessionAddress) -> Self {
+        let Plan { dialect, client, since, .. } = *plan;
+        let visitor = Visitor { session, dialect, client, since };
+        log::debug!("session {}: joins {}", session.id.0, plan.place.path);
+        server.do_send(Join { place: plan.place.clone(), visitor });
+        Self { server: server.clone(), visitor }
     }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.server.do_send(Leave { room: self.room, visitor: self.visitor });
+        self.server.do_send(Leave { visitor: self.visitor });
     }
 }
 
@@ -494,13 +502,13 @@ impl Dialogue {
         }
         let length = match &deed {
             Deed::Apply(action) => action.as_bytes().len(),
-            Deed::Refuse => 0,
+            _ => 0,
         };
         let cost = self.outlet().take_credit(length);
-        let sender = Sender { session: self.outlet().address(), id, fault };
-        let Plan { room, client, .. } = self.plan;
-        let permit = Some(self.plan.permit.clone());
-        self.server.do_send(Act { room, sender, client, deed, cost, permit });
+        let verdict = fault.map(Err);
+        let sender = Some(Sender { session: self.outlet().address(), id, verdict });
+        let (client, permit) = (self.plan.client, Some(self.plan.permit.clone()));
+        self.server.do_send(Act { place: None, sender, client, deed, cost, permit });
     }
 
     fn log_refusal(&self, error: &ActionError) {
@@ -575,6 +583,9 @@ impl Dialogue {
             self.outlet().queue_close(frame);
         }
         task::ready!(self.outlet().poll_flush(cx))?;
+        if self.outlet().must_ask_for_state() {
+            self.server.do_send(Refresh { session: self.outlet().address() });
+        }
         if self.close_frame.is_none() && self.phase == Phase::Finishing {
             self.phase = Phase::Finished;
             self.outlet().shut_down()?;
@@ -608,10 +619,8 @@ impl Actor for Session {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let dialogue = &mut self.dialogue;
-        let Plan { room, dialect, client, .. } = dialogue.plan;
-        let visitor = Visitor { session: dialogue.outlet().address(), dialect, client };
-        log::debug!("session {}: joins room {}", dialogue.id(), room.0);
-        dialogue.presence = Some(Presence::enter(&dialogue.server, room, visitor));
+        let session = dialogue.outlet().address();
+        dialogue.presence = Some(Presence::enter(&dialogue.server, &dialogue.plan, session));
         ctx.spawn(Drive);
     }
 }

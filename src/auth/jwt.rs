@@ -1,7 +1,7 @@
 //! JSON Web Tokens (RFC 7519). The crate checks signatures and the claims `aud` and `iss`; times are
 //! compared here, with the time that comes in.
 
-use super::{Grant, UnixSeconds};
+use super::{Bearer, Grant, UnixSeconds};
 use crate::config::{self, JwtAlgorithm, Problem, Rights};
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation, decode, decode_header,
@@ -40,15 +40,6 @@ pub struct Verifier {
     leeway_seconds: u64,
     claim: String,
     default_rights: Rights,
-}
-
-/// What a good token says.
-#[derive(Debug)]
-pub struct Good {
-    pub subject: String,
-    pub grants: Vec<Grant>,
-    /// With the leeway.
-    pub expires_at: UnixSeconds,
 }
 
 /// The claims that are used here.
@@ -114,7 +105,7 @@ impl Verifier {
     ///
     /// # Errors
     /// What is wrong with it, for its bearer.
-    pub fn verify(&self, token: &str, now: UnixSeconds) -> Result<Good, &'static str> {
+    pub fn verify(&self, token: &str, now: UnixSeconds) -> Result<Bearer, &'static str> {
         let claims = self.claims(token)?;
         let seconds = |date: f64| match date.is_finite() && date >= 0.0 {
             // Cut to what 64 bits hold.
@@ -131,7 +122,9 @@ impl Verifier {
             return Err("it is not valid yet");
         }
         let grants = self.grants(claims.others)?;
-        Ok(Good { subject: claims.sub, grants, expires_at: UnixSeconds(expires_at) })
+        // With the leeway: a token that was just good enough must not end its session at once.
+        let expires_at = Some(UnixSeconds(expires_at));
+        Ok(Bearer { subject: Some(claims.sub), grants, expires_at })
     }
 
     /// What the token says, if a key of its algorithm has signed that, and it is for us.

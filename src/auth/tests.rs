@@ -51,6 +51,15 @@ fn open(config: &config::Auth) -> Auth {
     Auth::open(config, read).expect("a good configuration")
 }
 
+fn access(
+    auth: &Auth,
+    path: &str,
+    anonymous: Option<Rights>,
+    token: Option<&str>,
+) -> Result<Access, Unauthorized> {
+    auth.access(&auth.bearer(token, NOW)?, path, anonymous)
+}
+
 fn sign(algorithm: Algorithm, key: &EncodingKey, claims: &Value) -> String {
     jsonwebtoken::encode(&Header::new(algorithm), claims, key).expect("a signature")
 }
@@ -72,7 +81,7 @@ fn with(changes: Value) -> Value {
 
 /// Why the token is not good at `NOW`; `None` if it is.
 fn fault(auth: &Auth, token: &str) -> Option<&'static str> {
-    match auth.access("/", None, Some(token), NOW) {
+    match access(auth, "/", None, Some(token)) {
         Ok(_) => None,
         Err(Unauthorized::BadToken(why)) => Some(why),
         Err(Unauthorized::NoToken) => panic!("there is a token"),
@@ -90,7 +99,7 @@ fn each_algorithm_is_good_with_its_own_key() {
     let auth = open(&all_algorithms());
     for (number, (algorithm, key)) in keys.iter().enumerate() {
         let token = sign(*algorithm, key, &claims());
-        let access = auth.access("/", None, Some(&token), NOW).expect("a good token");
+        let access = access(&auth, "/", None, Some(&token)).expect("a good token");
         let expected = Access {
             subject: Some("ann".into()),
             rights: Rights::READ_AND_ACT,
@@ -198,7 +207,7 @@ fn a_claim_says_what_the_bearer_may_do_and_where() {
     ]);
     let token = hs256(&with(json!({"statesync": grants})));
     let names = |path| {
-        let access = auth.access(path, None, Some(&token), NOW).expect("a good token");
+        let access = access(&auth, path, None, Some(&token)).expect("a good token");
         access.rights.names().collect::<Vec<_>>().join(" ")
     };
     assert_eq!(names("/"), "read act");
@@ -247,7 +256,7 @@ fn a_token_has_the_rights_of_its_table() {
          rights = [\"read\"]",
     ));
     let who = |path, token: &str| {
-        let access = auth.access(path, None, Some(token), NOW).ok()?;
+        let access = access(&auth, path, None, Some(token)).ok()?;
         assert_eq!(access.expires_at, None);
         Some((access.subject?, access.rights.names().collect::<Vec<_>>().join(" ")))
     };
@@ -258,7 +267,7 @@ fn a_token_has_the_rights_of_its_table() {
     for wrong in ["", "anns-toke", "anns-token ", "ANNS-TOKEN", "***"] {
         assert_eq!(who("/", wrong), None, "{wrong:?}");
     }
-    assert_eq!(auth.access("/", None, None, NOW), Err(Unauthorized::NoToken));
+    assert_eq!(access(&auth, "/", None, None), Err(Unauthorized::NoToken));
     assert!(!format!("{auth:?}").contains("anns-token"));
 }
 
@@ -292,7 +301,7 @@ fn those_without_a_token_may_what_the_room_says() {
     let kind = AuthKind::Token;
     let asking = open(&config::Auth { kind, tokens: vec![token], ..Default::default() });
     let rights = |auth: &Auth, anonymous, token| {
-        auth.access("/", anonymous, token, NOW).map(|access| access.rights)
+        access(auth, "/", anonymous, token).map(|access| access.rights)
     };
     assert_eq!(rights(&nobody, None, None), Ok(Rights::READ_AND_ACT));
     assert_eq!(rights(&nobody, Some(read), None), Ok(read));

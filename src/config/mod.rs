@@ -121,6 +121,10 @@ pub struct Limits {
     pub actions_per_second_per_address: u32,
     /// Sessions that one address may begin in a second; 0, the default, is off.
     pub connections_per_second_per_address: u32,
+    /// How long a room that was made on first use is held ready while nobody is there, 1 s to 1 day.
+    /// Default 10 min: people come back after a coffee. What it keeps is not lost then: only that
+    /// stays, until somebody comes.
+    pub room_idle_timeout: Duration,
 }
 
 /// `[origins]`: which web pages may connect. Clients that are no browsers send no origin and pass.
@@ -236,8 +240,11 @@ pub enum LogFormat {
 /// Two rooms are equal if they serve the same; where they stand does not matter.
 #[derive(Clone, Debug)]
 pub struct Room {
-    /// The URL's path, such as `/` or `/echo`; unique, and outside of `/web/` and `/health/`.
+    /// The URL's path, such as `/` or `/echo`; unique, and outside of `/web/`, `/api/` and
+    /// `/health/`. Or a pattern of paths, such as `/chats/{name}`.
     pub path: String,
+    /// The most rooms that a pattern may have, 1 to 100,000. Default 1,000.
+    pub max_rooms: usize,
     /// The name of the room's kind, such as `counter`. Whether it exists is not checked here.
     pub kind: String,
     /// What those may do here who show no token. `None`: nothing, or, with [`AuthKind::None`], read
@@ -256,6 +263,7 @@ impl Room {
     pub fn new(path: &str, kind: &str, arguments: Map<String, Value>) -> Room {
         Room {
             path: path.to_owned(),
+            max_rooms: 1_000,
             kind: kind.to_owned(),
             anonymous: None,
             arguments,
@@ -277,10 +285,8 @@ impl Room {
 
 impl PartialEq for Room {
     fn eq(&self, other: &Room) -> bool {
-        self.path == other.path
-            && self.kind == other.kind
-            && self.anonymous == other.anonymous
-            && self.arguments == other.arguments
+        let one = (&self.path, self.max_rooms, &self.kind, &self.anonymous, &self.arguments);
+        one == (&other.path, other.max_rooms, &other.kind, &other.anonymous, &other.arguments)
     }
 }
 

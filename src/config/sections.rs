@@ -52,6 +52,7 @@ impl Default for Limits {
             actions_burst: 64,
             actions_per_second_per_address: 0,
             connections_per_second_per_address: 0,
+            room_idle_timeout: 10 * MINUTE,
         }
     }
 }
@@ -222,6 +223,15 @@ pub(super) fn limits(reader: &mut Reader<'_>) -> Limits {
         connections_per_second_per_address: rate(
             &mut section,
             "connections_per_second_per_address",
+        ),
+        room_idle_timeout: section.duration(
+            "room_idle_timeout",
+            default.room_idle_timeout,
+            Limit {
+                least: Duration::from_secs(1),
+                most: 24 * 60 * MINUTE,
+                reason: "a shorter one loads rooms again and again, a longer one saves nothing",
+            },
         ),
     }
 }

@@ -43,7 +43,7 @@ impl Config {
         ]
     }
 
-    fn limits_lines(&self) -> [(&'static str, String); 8] {
+    fn limits_lines(&self) -> [(&'static str, String); 9] {
         let limits = &self.limits;
         let per_address = limits.max_connections_per_address.to_string();
         [
@@ -58,6 +58,7 @@ impl Config {
                 "connections_per_second_per_address",
                 limits.connections_per_second_per_address.to_string(),
             ),
+            ("room_idle_timeout", text(&show_duration(limits.room_idle_timeout))),
         ]
     }
 
@@ -147,7 +148,11 @@ fn room(room: &Room) -> String {
         None => String::new(),
     };
     let arguments: String = entries(&room.arguments).map(|entry| entry + "\n").collect();
-    format!("[[room]]\npath = {path}\nkind = {kind}\n{anonymous}{arguments}")
+    let many = match room.path.contains('{') {
+        true => format!("max_rooms = {}\n", room.max_rooms),
+        false => String::new(),
+    };
+    format!("[[room]]\npath = {path}\nkind = {kind}\n{anonymous}{many}{arguments}")
 }
 
 fn entries(table: &Map<String, Value>) -> impl Iterator<Item = String> {

@@ -21,22 +21,33 @@ pub fn wants_websocket(headers: &HeaderMap) -> bool {
 
 /// Whether the request asks for server-sent events.
 pub fn wants_event_stream(headers: &HeaderMap) -> bool {
+    accepts(headers, "text/event-stream")
+}
+
+/// Whether the request asks for this media type by name.
+pub fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
     headers.get_all(header::ACCEPT).filter_map(|value| value.to_str().ok()).any(|value| {
         value
             .split(',')
             .filter_map(|range| range.split(';').next())
-            .any(|range| range.trim().eq_ignore_ascii_case("text/event-stream"))
+            .any(|range| range.trim().eq_ignore_ascii_case(media_type))
     })
 }
 
-/// Everything but a socket is only ever read.
+/// The position up to which an event source has seen the events (WHATWG HTML, section 9.2.4). What
+/// is no position is of another server: it is as if there were none.
+pub fn last_event_id(headers: &HeaderMap) -> Option<u64> {
+    position(only(headers, HeaderName::from_static("last-event-id"))?)
+}
+
+/// Pages, health and lists are only ever read.
 ///
 /// # Errors
 /// [`Refusal::MethodNotAllowed`] for methods other than GET and HEAD.
 pub fn read_only(method: &Method) -> Result<(), Refusal> {
     match *method {
         Method::GET | Method::HEAD => Ok(()),
-        _ => Err(Refusal::MethodNotAllowed),
+        _ => Err(Refusal::MethodNotAllowed("GET, HEAD")),
     }
 }
 
@@ -121,16 +132,21 @@ pub fn offers_v1(headers: &HeaderMap) -> bool {
     names.any(|name| name.trim() == Dialect::V1_NAME)
 }
 
+/// Who a client says it is, and what it knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Who {
+    /// Its identity in the room.
+    pub client: Option<ClientKey>,
+    /// The position up to which it knows what was said.
+    pub since: Option<u64>,
+}
+
 /// Who a `statesync.v1` client of the room at the path `room` says it is, in the URL's query. Its
 /// connection is `subject`'s.
 ///
 /// # Errors
 /// [`Refusal::BadClient`] or [`Refusal::BadSince`] for a parameter that is wrong or stands twice.
-pub fn client(
-    room: &str,
-    query: &str,
-    subject: Option<&str>,
-) -> Result<Option<ClientKey>, Refusal> {
+pub fn who(room: &str, query: &str, subject: Option<&str>) -> Result<Who, Refusal> {
     let key = |client: &str| match subject {
         Some(subject) => ClientKey::of_subject(room, client, subject),
         None => ClientKey::new(room, client),
@@ -143,18 +159,22 @@ pub fn client(
             _ => {}
         }
     }
-    // No kind keeps a history yet, so a position is only checked.
-    let is_position = |text: &str| text.parse().is_ok_and(|position: u64| position <= MAX_ID);
-    match &since[..] {
-        [] => {}
-        [position] if is_position(position) => {}
+    let since = match &since[..] {
+        [] => None,
+        [text] => Some(position(text).ok_or(Refusal::BadSince)?),
         _ => return Err(Refusal::BadSince),
-    }
-    match &clients[..] {
-        [] => Ok(None),
-        [client] => key(client).map(Some).ok_or(Refusal::BadClient),
-        _ => Err(Refusal::BadClient),
-    }
+    };
+    let client = match &clients[..] {
+        [] => None,
+        [client] => Some(key(client).ok_or(Refusal::BadClient)?),
+        _ => return Err(Refusal::BadClient),
+    };
+    Ok(Who { client, since })
+}
+
+/// A position in the order: a whole number that is exact in JavaScript.
+fn position(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|position| *position <= MAX_ID)
 }
 
 /// The header's value if it stands exactly once and is text.
@@ -294,10 +314,10 @@ mod tests {
     fn a_client_says_who_it_is_in_the_query() {
         let known = ClientKey::new("/", "sixteen_letters-");
         let cases = [
-            ("", Ok(None)),
-            ("x=1&client=sixteen_letters-", Ok(known)),
-            ("client=sixteen%5Fletters-&since=0", Ok(known)),
-            ("since=9007199254740991", Ok(None)),
+            ("", Ok((None, None))),
+            ("x=1&client=sixteen_letters-", Ok((known, None))),
+            ("client=sixteen%5Fletters-&since=0", Ok((known, Some(0)))),
+            ("since=9007199254740991", Ok((None, Some(9007199254740991)))),
             ("client=", Err(Refusal::BadClient)),
             ("client=short", Err(Refusal::BadClient)),
             ("client=sixteen%20letters-", Err(Refusal::BadClient)),
@@ -308,10 +328,12 @@ mod tests {
             ("since=1&since=1", Err(Refusal::BadSince)),
         ];
         for (query, expected) in cases {
-            assert_eq!(client("/", query, None), expected, "{query:?}");
+            let expected = expected.map(|(client, since)| Who { client, since });
+            assert_eq!(who("/", query, None), expected, "{query:?}");
         }
         let anns = ClientKey::of_subject("/", "sixteen_letters-", "ann");
-        assert_eq!(client("/", "client=sixteen_letters-", Some("ann")), Ok(anns));
+        let who = who("/", "client=sixteen_letters-", Some("ann"));
+        assert_eq!(who.map(|who| who.client), Ok(anns));
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! [`Server::bind`] opens everything that can fail, [`Server::run`] serves until it is told to
 //! stop.
 
+mod api;
 mod credential;
+mod feed;
 mod gates;
 mod listener;
 mod pages;
@@ -14,6 +16,7 @@ mod sse;
 mod upgrade;
 mod worker;
 
+pub use feed::{Feed, FeedError};
 pub use refusal::Refusal;
 
 use crate::{
@@ -21,11 +24,11 @@ use crate::{
     config::{Config, Problem, Rights},
     connections::{Connections, Rates},
     fanout::{Inbox, Vital},
-    room::{self, RoomId, RoomKind},
-    server::{CloseSessions, Finish, Recovered, StartupError, StateServer},
-    state::RoomPlan,
+    room::{Constructor, Kinds, PathPattern, RoomKind},
+    server::{CloseSessions, Finish, Recovered, StartupError, StateServer, Times},
+    state::{Place, RoomPlan},
 };
-use actix::{Actor, Arbiter};
+use actix::{Actor, Addr, Arbiter};
 use actix_http::{Extensions, HttpService, KeepAlive};
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
 use actix_web::dev::AppConfig;
@@ -41,7 +44,7 @@ use std::{
 };
 use tokio::{
     net::TcpStream,
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, timeout, timeout_at},
 };
 use worker::{WorkerFactory, WorkerParts};
@@ -121,41 +124,59 @@ impl fmt::Display for RunError {
     }
 }
 
-/// Rooms by path, in the order of their [`RoomId`]s.
+/// The rooms of the configuration.
 #[derive(Debug)]
 struct Rooms {
+    kinds: Kinds,
     plans: Vec<RoomPlan>,
     /// What those without a token may do in each.
     anonymous: Vec<Option<Rights>>,
-    by_path: HashMap<String, RoomId>,
+    /// Indexes of those that are no patterns, by path.
+    by_path: HashMap<String, usize>,
 }
 
 impl Rooms {
-    fn open(config: &Config) -> Result<Self, Vec<Problem>> {
-        let mut rooms = Self { plans: Vec::new(), anonymous: Vec::new(), by_path: HashMap::new() };
+    fn open(config: &Config, kinds: Kinds) -> Result<Self, Vec<Problem>> {
+        let mut rooms =
+            Self { kinds, plans: Vec::new(), anonymous: Vec::new(), by_path: HashMap::new() };
         let mut problems = Vec::new();
         // A room without a kind has been complained of already.
         for room in config.rooms.iter().filter(|room| !room.kind.is_empty()) {
-            match room::kind(&room.kind, &room.arguments) {
-                Ok(kind) => {
-                    // Far fewer rooms than 2^32 stand in a file.
-                    rooms.by_path.insert(room.path.clone(), RoomId(rooms.plans.len() as u32));
-                    rooms.anonymous.push(room.anonymous);
-                    rooms.plans.push(RoomPlan { path: room.path.clone(), kind });
+            let kind = rooms.kinds.make(&room.kind, &room.arguments);
+            match (kind, PathPattern::parse(&room.path)) {
+                (Ok(_), Ok(path)) if rooms.plans.iter().any(|plan| plan.path.is_same_as(&path)) => {
+                    problems
+                        .push(room.problem("path", "there is a room for each of these already"));
                 }
-                Err(wrong) => problems.push(room.problem(&wrong.key, wrong.message)),
+                (Ok(kind), Ok(path)) => {
+                    if !path.has_name() {
+                        rooms.by_path.insert(room.path.clone(), rooms.plans.len());
+                    }
+                    rooms.anonymous.push(room.anonymous);
+                    rooms.plans.push(RoomPlan { path, kind, max_rooms: room.max_rooms });
+                }
+                (kind, path) => {
+                    problems.extend(kind.err().map(|bad| room.problem(&bad.key, bad.message)));
+                    problems.extend(path.err().map(|message| room.problem("path", message)));
+                }
             }
         }
         if problems.is_empty() { Ok(rooms) } else { Err(problems) }
     }
 
-    fn at(&self, path: &str) -> Option<(RoomId, &Arc<dyn RoomKind>)> {
-        let id = *self.by_path.get(path)?;
-        Some((id, &self.plans[id.0 as usize].kind))
+    /// The place at `path`, and its kind. What stands in the configuration goes before patterns, and
+    /// of those the first counts.
+    fn at(&self, path: &str) -> Option<(Place, &Arc<dyn RoomKind>)> {
+        let index = match self.by_path.get(path) {
+            Some(index) => *index,
+            None => self.plans.iter().position(|plan| plan.path.matches(path))?,
+        };
+        Some((Place { plan: index, path: path.into() }, &self.plans[index].kind))
     }
 
-    fn anonymous(&self, room: RoomId) -> Option<Rights> {
-        self.anonymous[room.0 as usize]
+    /// What those without a token may do there.
+    fn anonymous(&self, place: &Place) -> Option<Rights> {
+        self.anonymous[place.plan]
     }
 }
 
@@ -164,7 +185,7 @@ impl Rooms {
 /// # Errors
 /// All problems, each with its place.
 pub fn check_rooms(config: &Config) -> Result<(), Vec<Problem>> {
-    Rooms::open(config).map(|_| ())
+    Rooms::open(config, Kinds::default()).map(|_| ())
 }
 
 /// The largest file with a token or a key that is read: keys have a few hundred bytes.
@@ -197,17 +218,56 @@ pub struct Server {
     recovered: Recovered,
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
+    next_session: Arc<AtomicU64>,
+    /// For feeds: the running server.
+    running: watch::Sender<Option<Addr<StateServer>>>,
+}
+
+/// A server before it is open: the place to add kinds of room of one's own.
+#[derive(Debug)]
+pub struct Builder {
+    config: Config,
+    kinds: Kinds,
+}
+
+impl Builder {
+    /// Adds a kind of room, which `[[room]]` tables call `name`. In the place of one of the product
+    /// that has this name.
+    #[must_use]
+    pub fn room_kind(mut self, name: &'static str, constructor: Constructor) -> Self {
+        self.kinds.add(name, constructor);
+        self
+    }
+
+    /// Checks the rooms, opens the journal and reads it, and opens the addresses.
+    ///
+    /// # Errors
+    /// What the operator has to change.
+    pub fn bind(self) -> Result<Server, StartError> {
+        Server::open(self.config, self.kinds)
+    }
 }
 
 impl Server {
-    /// Checks the rooms, reads tokens and keys, opens the journal and reads it, and opens the addresses.
+    /// A server with this configuration, to which kinds of room can be added.
+    pub fn builder(config: Config) -> Builder {
+        Builder { config, kinds: Kinds::default() }
+    }
+
+    /// Checks the rooms, reads tokens and keys, opens the journal and reads it, and opens the
+    /// addresses.
     ///
     /// # Errors
     /// What the operator has to change.
     pub fn bind(config: Config) -> Result<Self, StartError> {
-        let rooms = Arc::new(Rooms::open(&config).map_err(StartError::Rooms)?);
+        Self::builder(config).bind()
+    }
+
+    fn open(config: Config, kinds: Kinds) -> Result<Self, StartError> {
+        let rooms = Arc::new(Rooms::open(&config, kinds).map_err(StartError::Rooms)?);
         let auth = open_auth(&config).map_err(StartError::Auth)?;
-        let recovered = Recovered::open(&config, &rooms.plans).map_err(StartError::Journal)?;
+        let recovered =
+            Recovered::open(&config, &rooms.plans, &rooms.kinds).map_err(StartError::Journal)?;
         let mut listeners = Vec::new();
         for address in &config.server.bind {
             let opened = listener::listen(address)
@@ -217,7 +277,15 @@ impl Server {
         let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok());
         let addresses = addresses.collect();
         let config = Arc::new(config);
-        Ok(Self { config, rooms, auth, recovered, addresses, listeners })
+        let (next_session, running) = (Arc::new(AtomicU64::new(1)), watch::Sender::new(None));
+        Ok(Self { config, rooms, auth, recovered, addresses, listeners, next_session, running })
+    }
+
+    /// A way into the room at `path` for this program itself. `None` if there is no such room.
+    pub fn feed(&self, path: &str) -> Option<Feed> {
+        let (place, kind) = self.rooms.at(path)?;
+        let (kind, next_session) = (kind.clone(), self.next_session.clone());
+        Some(Feed { place, kind, next_session, server: self.running.subscribe() })
     }
 
     /// The addresses that are open, with the ports that the system chose for port 0.
@@ -242,15 +310,20 @@ impl Server {
     /// # Errors
     /// Why the server stopped by itself.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { config, rooms, auth, recovered, listeners, .. } = self;
+        let Self { config, rooms, auth, recovered, listeners, next_session, running, .. } = self;
         let inboxes = (0..config.server.workers).map(|_| Inbox::new(MAX_WAITING_BROADCASTS));
         let inboxes: Vec<_> = inboxes.map(Arc::new).collect();
         let (watch, mut gone) = mpsc::unbounded_channel();
         let vital = Vital::new("state server", &watch);
-        let interval = config.delivery.presence_interval;
-        let server = StateServer::new(recovered, inboxes.clone(), interval, vital);
+        let times = Times {
+            presence_interval: config.delivery.presence_interval,
+            room_idle_timeout: config.limits.room_idle_timeout,
+        };
+        let epoch = recovered.state.epoch().to_owned();
+        let server = StateServer::new(recovered, inboxes.clone(), times, vital);
         // On a thread of its own.
         let server = StateServer::start_in_arbiter(&Arbiter::new().handle(), |_| server);
+        running.send_replace(Some(server.clone()));
         let connections = Connections::new(
             config.limits.max_connections,
             config.limits.max_connections_per_address,
@@ -268,10 +341,11 @@ impl Server {
             rooms,
             auth,
             connections,
+            epoch,
             server,
             inboxes,
             next_worker: AtomicU64::new(0),
-            next_session: Arc::new(AtomicU64::new(1)),
+            next_session,
             fanouts: Mutex::default(),
             watch,
         }));

@@ -23,7 +23,7 @@ pub enum Refusal {
     DifferentTokens,
     /// The token is good, but not for this room.
     Forbidden,
-    /// `limits.connections_per_second_per_address` is reached, for so long.
+    /// `limits.connections_per_second_per_address`, or that for actions, is reached, for so long.
     TooFast(Duration),
     /// `limits.max_connections` is reached.
     ServerFull,
@@ -39,8 +39,18 @@ pub enum Refusal {
     BadVersion,
     /// The room has no page: it speaks WebSocket or server-sent events.
     UpgradeRequired,
-    /// Neither GET nor HEAD.
-    MethodNotAllowed,
+    /// None of the methods that are answered at this path, which are these.
+    MethodNotAllowed(&'static str),
+    /// The `Idempotency-Key` is none.
+    BadKey,
+    /// The request's body has more bytes than this.
+    BodyTooLarge(usize),
+    /// The request's body did not come in time.
+    BodyTooSlow,
+    /// The request's body broke off.
+    BadBody,
+    /// The server stops.
+    Stopping,
 }
 
 #[derive(Serialize)]
@@ -56,13 +66,18 @@ impl Refusal {
             Self::NoSuchRoom(_) | Self::NoSuchPage => StatusCode::NOT_FOUND,
             Self::OriginForbidden(_) | Self::Forbidden => StatusCode::FORBIDDEN,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            Self::ServerFull => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ServerFull | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::AddressFull | Self::TooFast(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::BadHandshake(_) | Self::BadClient | Self::BadSince | Self::DifferentTokens => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::BadHandshake(_)
+            | Self::BadClient
+            | Self::BadSince
+            | Self::BadKey
+            | Self::BadBody
+            | Self::DifferentTokens => StatusCode::BAD_REQUEST,
+            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BadVersion | Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
     }
 
@@ -83,7 +98,12 @@ impl Refusal {
             Self::BadSince => "bad_since",
             Self::BadVersion => "bad_version",
             Self::UpgradeRequired => "upgrade_required",
-            Self::MethodNotAllowed => "method_not_allowed",
+            Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::BadKey => "bad_key",
+            Self::BodyTooLarge(_) => "body_too_large",
+            Self::BodyTooSlow => "body_too_slow",
+            Self::BadBody => "bad_body",
+            Self::Stopping => "stopping",
         }
     }
 
@@ -93,7 +113,7 @@ impl Refusal {
             Self::OriginForbidden(_) => Some("add the origin to origins.allow"),
             Self::ServerFull => Some("raise limits.max_connections"),
             Self::AddressFull => Some("raise limits.max_connections_per_address"),
-            Self::TooFast(_) => Some("raise limits.connections_per_second_per_address"),
+            Self::TooFast(_) => Some("raise the limits of its address, in [limits]"),
             _ => None,
         }
     }
@@ -118,7 +138,7 @@ impl Refusal {
             Self::UpgradeRequired => {
                 response.insert_header((header::UPGRADE, "websocket"));
             }
-            Self::ServerFull | Self::AddressFull => {
+            Self::ServerFull | Self::AddressFull | Self::Stopping => {
                 response.insert_header((header::RETRY_AFTER, "5"));
             }
             Self::TooFast(wait) => {
@@ -133,8 +153,8 @@ impl Refusal {
                 let challenge = "Bearer error=\"invalid_token\"";
                 response.insert_header((header::WWW_AUTHENTICATE, challenge));
             }
-            Self::MethodNotAllowed => {
-                response.insert_header((header::ALLOW, "GET, HEAD"));
+            Self::MethodNotAllowed(allowed) => {
+                response.insert_header((header::ALLOW, *allowed));
             }
             _ => {}
         }
@@ -156,8 +176,8 @@ impl fmt::Display for Refusal {
             }
             Self::Unauthorized(why) => why.fmt(f),
             Self::DifferentTokens => f.write_str("the request has several tokens: send one"),
-            Self::Forbidden => f.write_str("this token is not for this room"),
-            Self::TooFast(_) => f.write_str("your address begins too many sessions at a time"),
+            Self::Forbidden => f.write_str("this is not allowed to you here"),
+            Self::TooFast(_) => f.write_str("your address does too much at a time"),
             Self::ServerFull => f.write_str("the server has all the connections it may have"),
             Self::AddressFull => f.write_str("your address has all the connections it may have"),
             Self::BadHandshake(what) => write!(f, "this is no WebSocket handshake: {what}"),
@@ -169,9 +189,17 @@ impl fmt::Display for Refusal {
             }
             Self::BadVersion => f.write_str("only version 13 of the WebSocket protocol is spoken"),
             Self::UpgradeRequired => f.write_str(
-                "this room speaks WebSocket, or server-sent events with Accept: text/event-stream",
+                "this room speaks WebSocket, server-sent events (Accept: text/event-stream), and HTTP: \
+                 GET its state (Accept: application/json), POST an action",
             ),
-            Self::MethodNotAllowed => f.write_str("only GET and HEAD are answered here"),
+            Self::MethodNotAllowed(allowed) => write!(f, "only {allowed} are answered here"),
+            Self::BadKey => f.write_str(
+                "\"Idempotency-Key\" must stand once, with 1 to 255 printable characters of ASCII",
+            ),
+            Self::BodyTooLarge(max) => write!(f, "a request's body may have {max} bytes"),
+            Self::BodyTooSlow => f.write_str("the request's body did not come in time"),
+            Self::BadBody => f.write_str("the request's body broke off"),
+            Self::Stopping => f.write_str("the server is stopping"),
         }
     }
 }

@@ -1,18 +1,20 @@
 //! The one `App`: its routes, and the gates in front of a room.
 
 use super::{
+    api::{self, Posted},
     credential, gates, pages,
     refusal::Refusal,
     sse, upgrade,
     worker::{WorkerFactory, WorkerParts},
 };
 use crate::{
-    auth::{Access, UnixSeconds},
+    auth::{Access, Bearer, UnixSeconds},
     config::RefusalStyle,
     connections::{Full, Permit},
     protocol::{CloseCode, Dialect},
-    room::RoomId,
+    room::RoomKind,
     session::{Plan, Worker},
+    state::Place,
 };
 use actix_service::ServiceFactory;
 use actix_web::{
@@ -49,6 +51,7 @@ pub fn app(
         .route("/health", web::to(health))
         .route("/health/", web::to(health))
         .route("/web/{name}", web::to(pages::file))
+        .route("/api/rooms", web::to(rooms))
         .default_service(web::to(room))
 }
 
@@ -66,73 +69,154 @@ async fn health(request: HttpRequest) -> HttpResponse {
     }
 }
 
-/// Every path that is a room's: its socket, its event stream, its page.
-async fn room(request: HttpRequest) -> HttpResponse {
+/// `GET /api/rooms`: the rooms that there are.
+async fn rooms(request: HttpRequest) -> HttpResponse {
     let Some(edge) = request.app_data::<Rc<Edge>>() else {
         return HttpResponse::InternalServerError().finish();
     };
-    edge.answer(&request).unwrap_or_else(|refusal| refusal.to_response())
+    edge.list(&request).await.unwrap_or_else(|refusal| refusal.to_response())
+}
+
+/// Every path that is a room's: its socket, its event stream, its page, its state, its actions.
+async fn room(request: HttpRequest, body: web::Payload) -> HttpResponse {
+    let Some(edge) = request.app_data::<Rc<Edge>>() else {
+        return HttpResponse::InternalServerError().finish();
+    };
+    edge.answer(&request, body).await.unwrap_or_else(|refusal| refusal.to_response())
 }
 
 impl Edge {
-    fn answer(&self, request: &HttpRequest) -> Result<HttpResponse, Refusal> {
+    async fn list(&self, request: &HttpRequest) -> Result<HttpResponse, Refusal> {
+        gates::read_only(request.method())?;
+        let bearer = self.identify(request)?;
+        let may_read = |path: &str| {
+            let anonymous =
+                self.parts.rooms.at(path).and_then(|(place, _)| self.parts.rooms.anonymous(&place));
+            let access = self.parts.auth.access(&bearer, path, anonymous);
+            access.is_ok_and(|access| access.rights.read)
+        };
+        let origin = request.headers().get(header::ORIGIN);
+        api::list(&self.worker.server, origin, may_read).await
+    }
+
+    async fn answer(
+        &self,
+        request: &HttpRequest,
+        body: web::Payload,
+    ) -> Result<HttpResponse, Refusal> {
         let headers = request.headers();
         let path = request.path();
         let no_such_room = || Refusal::NoSuchRoom(path.chars().take(200).collect());
-        let (room, kind) = self.parts.rooms.at(path).ok_or_else(no_such_room)?;
+        let (place, kind) = self.parts.rooms.at(path).ok_or_else(no_such_room)?;
+        let kind = kind.clone();
         if gates::wants_websocket(headers) {
-            gates::handshake(request.method(), request.version(), headers)?;
-            self.require_socket(request)?;
-            let access = match self.authorize(request, room) {
-                Ok(access) => access,
-                Err(refusal) => return self.turn_away(request, refusal),
-            };
-            let dialect = gates::dialect(headers, kind.speech());
-            let client = match dialect {
-                Dialect::Classic => None,
-                Dialect::V1 => {
-                    gates::client(path, request.query_string(), access.subject.as_deref())?
-                }
-            };
-            let permit = self.admit(request)?.into();
-            let ends_at = ends_at(&access);
-            let kind = kind.clone();
-            let plan = Plan { room, kind, dialect, client, access, ends_at, permit };
-            return upgrade::accept(request, plan)
-                .ok_or(Refusal::BadHandshake("its headers contradict each other"));
+            return self.upgrade(request, place, kind);
         }
-        gates::read_only(request.method())?;
-        if gates::wants_event_stream(headers) {
-            let access = self.authorize(request, room)?;
-            if request.method() == Method::HEAD {
-                return Ok(sse::head(headers.get(header::ORIGIN)));
+        let origin = headers.get(header::ORIGIN);
+        match *request.method() {
+            Method::OPTIONS => {
+                gates::origin(&self.parts.config.origins.allow, headers)?;
+                Ok(api::preflight(origin))
             }
-            let permit = self.admit(request)?.into();
-            let (dialect, ends_at) = (Dialect::Classic, ends_at(&access));
-            let kind = kind.clone();
-            let plan = Plan { room, kind, dialect, client: None, access, ends_at, permit };
-            return Ok(sse::respond(plan, &self.worker, headers.get(header::ORIGIN)));
+            Method::POST => {
+                let access = self.authorize(request, &place)?;
+                if !access.rights.act {
+                    return Err(Refusal::Forbidden);
+                }
+                let permit = self.admit(request)?;
+                permit.act().map_err(Refusal::TooFast)?;
+                let permit = permit.into();
+                let client = api::client(path, headers, access.subject.as_deref())?;
+                let limits = &self.parts.config.limits;
+                let (max, limit) = (limits.max_message_bytes, limits.handshake_timeout);
+                let message = api::read(body, headers, max, limit).await?;
+                let posted = Posted { place, kind, client, message, permit };
+                posted.act(&self.worker, origin).await
+            }
+            Method::GET | Method::HEAD if gates::wants_event_stream(headers) => {
+                self.stream(request, place, kind)
+            }
+            Method::GET | Method::HEAD if api::wants_json(headers) => {
+                self.authorize(request, &place)?;
+                api::show(&self.worker.server, &self.parts.epoch, place, origin).await
+            }
+            Method::GET | Method::HEAD => {
+                let page = pages::of_kind(kind.name()).ok_or(Refusal::UpgradeRequired)?;
+                Ok(pages::answer(request, page))
+            }
+            _ => Err(Refusal::MethodNotAllowed("GET, HEAD, POST, OPTIONS")),
         }
-        let page = pages::of_kind(kind.name()).ok_or(Refusal::UpgradeRequired)?;
-        Ok(pages::answer(request, page))
     }
 
-    /// The gates that say who may: how fast its address comes, the page's origin, the token.
-    fn authorize(&self, request: &HttpRequest, room: RoomId) -> Result<Access, Refusal> {
+    /// The way to a socket.
+    fn upgrade(
+        &self,
+        request: &HttpRequest,
+        place: Place,
+        kind: Arc<dyn RoomKind>,
+    ) -> Result<HttpResponse, Refusal> {
+        let headers = request.headers();
+        gates::handshake(request.method(), request.version(), headers)?;
+        self.require_socket(request)?;
+        let access = match self.authorize(request, &place) {
+            Ok(access) => access,
+            Err(refusal) => return self.turn_away(request, refusal),
+        };
+        let dialect = gates::dialect(headers, kind.speech());
+        let who = match dialect {
+            Dialect::Classic => Default::default(),
+            Dialect::V1 => {
+                gates::who(&place.path, request.query_string(), access.subject.as_deref())?
+            }
+        };
+        let permit = self.admit(request)?.into();
+        let gates::Who { client, since } = who;
+        let ends_at = ends_at(&access);
+        let plan = Plan { place, kind, dialect, client, since, access, ends_at, permit };
+        upgrade::accept(request, plan)
+            .ok_or(Refusal::BadHandshake("its headers contradict each other"))
+    }
+
+    /// The way to an event stream.
+    fn stream(
+        &self,
+        request: &HttpRequest,
+        place: Place,
+        kind: Arc<dyn RoomKind>,
+    ) -> Result<HttpResponse, Refusal> {
+        let headers = request.headers();
+        let origin = headers.get(header::ORIGIN);
+        let access = self.authorize(request, &place)?;
+        if request.method() == Method::HEAD {
+            return Ok(sse::head(origin));
+        }
+        let permit = self.admit(request)?.into();
+        let (dialect, since) = (Dialect::Classic, gates::last_event_id(headers));
+        let ends_at = ends_at(&access);
+        let plan = Plan { place, kind, dialect, client: None, since, access, ends_at, permit };
+        Ok(sse::respond(plan, &self.worker, origin))
+    }
+
+    /// The gates that say who it is: how fast its address comes, the page's origin, the token.
+    fn identify(&self, request: &HttpRequest) -> Result<Bearer, Refusal> {
         let (parts, headers) = (&*self.parts, request.headers());
         parts.connections.knock(address(request)).map_err(Refusal::TooFast)?;
         gates::origin(&parts.config.origins.allow, headers)?;
+        if !parts.auth.asks_for_tokens() {
+            return Ok(Bearer::default());
+        }
         let cookie = &parts.config.auth.cookie;
-        let token = match parts.auth.asks_for_tokens() {
-            true => credential::find(headers, request.query_string(), cookie)?,
-            false => None,
-        };
+        let token = credential::find(headers, request.query_string(), cookie)?;
         let token = token.as_ref().map(|token| token.expose());
-        let anonymous = parts.rooms.anonymous(room);
-        let access = parts
-            .auth
-            .access(request.path(), anonymous, token, unix_seconds())
-            .map_err(Refusal::Unauthorized)?;
+        parts.auth.bearer(token, unix_seconds()).map_err(Refusal::Unauthorized)
+    }
+
+    /// Who may read in the room, and what else it may do there.
+    fn authorize(&self, request: &HttpRequest, place: &Place) -> Result<Access, Refusal> {
+        let bearer = self.identify(request)?;
+        let anonymous = self.parts.rooms.anonymous(place);
+        let access = self.parts.auth.access(&bearer, &place.path, anonymous);
+        let access = access.map_err(Refusal::Unauthorized)?;
         if access.rights.read { Ok(access) } else { Err(Refusal::Forbidden) }
     }
 

@@ -32,6 +32,7 @@ pub struct WorkerParts {
     pub(super) rooms: Arc<Rooms>,
     pub(super) auth: Auth,
     pub(super) connections: Connections,
+    pub(super) epoch: String,
     pub(super) server: Addr<StateServer>,
     pub(super) inboxes: Vec<Arc<Inbox>>,
     pub(super) next_worker: AtomicU64,

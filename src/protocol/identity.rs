@@ -43,6 +43,21 @@ impl ClientKey {
         }
         hash.finalize().first_chunk().copied().map(Self)
     }
+
+    /// The key of the client that a request to the room at the path `room` is, by its
+    /// `Idempotency-Key`, and whose it is. No identity of a client has the same. The key has no NUL.
+    pub fn of_request(room: &str, key: &[u8], subject: Option<&str>) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(room);
+        hash.update([0, 0]);
+        hash.update(key);
+        if let Some(subject) = subject {
+            hash.update([0]);
+            hash.update(subject);
+        }
+        let hash: [u8; 32] = hash.finalize().into();
+        Self(*hash.first_chunk().expect("16 is less than 32"))
+    }
 }
 
 #[cfg(test)]

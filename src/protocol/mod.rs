@@ -17,7 +17,7 @@ pub mod json;
 pub use action::{Input, MAX_IN_FLIGHT};
 pub use close::CloseCode;
 pub use encoded::{EncodedEvent, WireForm};
-pub use event::{Event, Refused, Welcome};
+pub use event::{Event, Refused, RoomEvent, Welcome};
 pub use identity::ClientKey;
 
 use bytes::Bytes;
@@ -71,6 +71,18 @@ pub enum ErrorCode {
     BadField,
     /// The result would not fit the state. The state is unchanged.
     OutOfRange,
+    /// The action, or what it would make of the state, is larger than the room takes.
+    TooLarge,
+    /// A `test` of a JSON Patch found another value. Look at the state, and decide anew.
+    TestFailed,
+    /// A JSON Patch does not fit the state: there is nothing at a path. Look at the state.
+    PatchFailed,
+    /// Somebody in the room has this name. Take another.
+    NameTaken,
+    /// The room must know a name first. Log in.
+    NotLoggedIn,
+    /// The server has as many rooms as it may. Use one that is there, or try again later.
+    TooManyRooms,
     /// This action was refused before, and its sender asks again. Forget it.
     Refused,
     /// The number is further below the last decided one than the server remembers.
@@ -96,6 +108,12 @@ impl ErrorCode {
             Self::UnknownAction => "unknown_action",
             Self::BadField => "bad_field",
             Self::OutOfRange => "out_of_range",
+            Self::TooLarge => "too_large",
+            Self::TestFailed => "test_failed",
+            Self::PatchFailed => "patch_failed",
+            Self::NameTaken => "name_taken",
+            Self::NotLoggedIn => "not_logged_in",
+            Self::TooManyRooms => "too_many_rooms",
             Self::Refused => "refused",
             Self::IdTooOld => "id_too_old",
             Self::Forgotten => "forgotten",
@@ -108,7 +126,7 @@ impl ErrorCode {
 
     /// Whether nothing was decided: the same action may be sent again.
     pub fn may_be_sent_again(self) -> bool {
-        matches!(self, Self::IdGap | Self::NotDurable | Self::RateLimited)
+        matches!(self, Self::TooManyRooms | Self::IdGap | Self::NotDurable | Self::RateLimited)
     }
 }
 
@@ -140,11 +158,17 @@ impl fmt::Display for ActionError {
 mod tests {
     use super::*;
 
-    const CODES: [ErrorCode; 11] = [
+    const CODES: [ErrorCode; 17] = [
         ErrorCode::BadJson,
         ErrorCode::UnknownAction,
         ErrorCode::BadField,
         ErrorCode::OutOfRange,
+        ErrorCode::TooLarge,
+        ErrorCode::TestFailed,
+        ErrorCode::PatchFailed,
+        ErrorCode::NameTaken,
+        ErrorCode::NotLoggedIn,
+        ErrorCode::TooManyRooms,
         ErrorCode::Refused,
         ErrorCode::IdTooOld,
         ErrorCode::Forgotten,
@@ -161,13 +185,19 @@ mod tests {
             ErrorCode::UnknownAction => 1,
             ErrorCode::BadField => 2,
             ErrorCode::OutOfRange => 3,
-            ErrorCode::Refused => 4,
-            ErrorCode::IdTooOld => 5,
-            ErrorCode::Forgotten => 6,
-            ErrorCode::IdGap => 7,
-            ErrorCode::NotDurable => 8,
-            ErrorCode::Forbidden => 9,
-            ErrorCode::RateLimited => 10,
+            ErrorCode::TooLarge => 4,
+            ErrorCode::TestFailed => 5,
+            ErrorCode::PatchFailed => 6,
+            ErrorCode::NameTaken => 7,
+            ErrorCode::NotLoggedIn => 8,
+            ErrorCode::TooManyRooms => 9,
+            ErrorCode::Refused => 10,
+            ErrorCode::IdTooOld => 11,
+            ErrorCode::Forgotten => 12,
+            ErrorCode::IdGap => 13,
+            ErrorCode::NotDurable => 14,
+            ErrorCode::Forbidden => 15,
+            ErrorCode::RateLimited => 16,
         }
     }
 
