@@ -17,6 +17,7 @@ mod upgrade;
 mod worker;
 
 pub use feed::{Feed, FeedError};
+pub use crate::auth::Unauthorized;
 pub use refusal::Refusal;
 
 use crate::{
