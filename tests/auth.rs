@@ -154,6 +154,36 @@ fn event_streams_ask_for_tokens_as_well() {
 }
 
 #[test]
+fn plain_http_asks_for_tokens_as_well() {
+    let server = TestServer::start(TOKENS);
+    let ask = |method: &str, path: &str, token: &str, body: &str| {
+        let mut client = RawClient::connect(server.address);
+        let (token, length) = (bearer(token), body.len());
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: a.example\r\nAccept: application/json\r\n\
+             {token}Idempotency-Key: the-same\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        client.send_bytes(request.as_bytes());
+        let answer = client.read_to_end().expect("an answer");
+        String::from_utf8(answer).expect("text")
+    };
+    let plus = r#"{"action":"plus"}"#;
+    let status = |answer: String| answer.split(' ').nth(1).map(str::to_owned);
+    let is = |status: &str| Some(status.to_owned());
+    assert_eq!(status(ask("POST", "/", "anns-token", plus)), is("200"));
+    assert_eq!(status(ask("POST", "/", "bobs-token", plus)), is("403"), "Bob may only read");
+    assert_eq!(status(ask("POST", "/", "wrong", plus)), is("401"));
+    assert_eq!(status(ask("GET", "/", "wrong", "")), is("401"));
+    assert_eq!(status(ask("GET", "/", "carls-token", "")), is("403"));
+    let state = ask("GET", "/", "bobs-token", "");
+    assert!(state.contains("\"value\":1"), "{state}");
+    let everything = ask("GET", "/api/rooms", "bobs-token", "");
+    assert!(everything.contains("\"/\""), "{everything}");
+    let nothing = ask("GET", "/api/rooms", "carls-token", "");
+    assert!(nothing.ends_with("{\"rooms\":[]}"), "Carl may be in none of them: {nothing}");
+}
+
+#[test]
 fn who_may_only_read_is_told_that_an_action_is_forbidden() {
     let server = TestServer::start(TOKENS);
     let mut classic = enter(&server, "/", &bearer("bobs-token"));

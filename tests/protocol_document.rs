@@ -16,6 +16,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::Path,
+    time::Duration,
 };
 use support::{RawClient, TestServer};
 

@@ -16,8 +16,8 @@ mod sse;
 mod upgrade;
 mod worker;
 
-pub use feed::{Feed, FeedError};
 pub use crate::auth::Unauthorized;
+pub use feed::{Feed, FeedError};
 pub use refusal::Refusal;
 
 use crate::{
