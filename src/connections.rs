@@ -1,9 +1,15 @@
-//! How many connections there are, in all and from each address.
+//! How many connections there are, in all and from each address, and how fast they come and act.
+
+mod rates;
+
+use rates::AddressRates;
+pub use rates::{Allowance, Rates};
 
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 use tokio::sync::watch;
 
@@ -18,6 +24,9 @@ struct Shared {
     max_per_address: usize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
     count: watch::Sender<usize>,
+    rates: Rates,
+    knocks: Option<AddressRates>,
+    actions: Option<AddressRates>,
 }
 
 /// Why a connection was not let in.
@@ -31,10 +40,20 @@ pub enum Full {
 
 impl Connections {
     /// No connections yet. `max_per_address` 0 is no limit.
-    pub fn new(max: usize, max_per_address: usize) -> Self {
+    pub fn new(max: usize, max_per_address: usize, rates: Rates) -> Self {
         let by_address = Mutex::default();
         let count = watch::Sender::new(0);
-        Self(Arc::new(Shared { max, max_per_address, by_address, count }))
+        let knocks = AddressRates::new(rates.connections_per_second_per_address);
+        let actions = AddressRates::new(rates.actions_per_second_per_address);
+        Self(Arc::new(Shared { max, max_per_address, by_address, count, rates, knocks, actions }))
+    }
+
+    /// Whether `address` may begin a session now.
+    ///
+    /// # Errors
+    /// After how long it may.
+    pub fn knock(&self, address: IpAddr) -> Result<(), Duration> {
+        self.0.knocks.as_ref().map_or(Ok(()), |knocks| knocks.take(network(address)))
     }
 
     /// Lets a connection from `address` in, until the permit is dropped.
@@ -87,6 +106,21 @@ pub struct Permit {
     address: IpAddr,
 }
 
+impl Permit {
+    /// What the connection may do how fast; `None` if it is not limited.
+    pub fn allowance(&self) -> Option<Allowance> {
+        Allowance::new(self.connections.0.rates, self.connections.0.actions.is_some())
+    }
+
+    /// Whether the connection's address may act once more now.
+    ///
+    /// # Errors
+    /// After how long it may.
+    pub fn act(&self) -> Result<(), Duration> {
+        self.connections.0.actions.as_ref().map_or(Ok(()), |actions| actions.take(self.address))
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         let shared = &*self.connections.0;
@@ -109,7 +143,7 @@ mod tests {
 
     #[test]
     fn limits_hold_and_permits_come_back() {
-        let connections = Connections::new(3, 2);
+        let connections = Connections::new(3, 2, Rates::default());
         let first = connections.admit(ip("10.0.0.1")).expect("room");
         let _second = connections.admit(ip("10.0.0.1")).expect("room");
         assert_eq!(connections.admit(ip("10.0.0.1")).unwrap_err(), Full::Address);
@@ -122,14 +156,14 @@ mod tests {
 
     #[test]
     fn no_address_is_kept_once_its_connections_are_gone() {
-        let connections = Connections::new(10, 0);
+        let connections = Connections::new(10, 0, Rates::default());
         drop(connections.admit(ip("10.0.0.1")).expect("room"));
         assert!(connections.0.by_address.lock().expect("no panic").is_empty());
     }
 
     #[test]
     fn an_ipv6_host_is_its_64_bit_network_and_a_mapped_address_is_ipv4() {
-        let connections = Connections::new(10, 1);
+        let connections = Connections::new(10, 1, Rates::default());
         let _permit = connections.admit(ip("2001:db8:1:2::1")).expect("room");
         assert_eq!(connections.admit(ip("2001:db8:1:2:ffff::9")).unwrap_err(), Full::Address);
         let _permit = connections.admit(ip("::ffff:10.0.0.1")).expect("room");

@@ -10,7 +10,8 @@
 //! 5. [`journal`]: records on their way to the disk, and back at a start.
 //! 6. `server`: the `StateServer` actor, where all actions meet, and how it recovers.
 //! 7. `session`: the actor of one connection.
-//! 8. [`http`]: routes, gates, upgrade; [`Server`] puts it all together.
+//! 8. `auth`: who may do what.
+//! 9. [`http`]: routes, gates, upgrade; [`Server`] puts it all together.
 //!
 //! Each module uses only those above it, [`config`], `connections`, `logging` and `socket`.
 //!
@@ -29,6 +30,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod auth;
 pub mod config;
 mod connections;
 mod fanout;

@@ -4,12 +4,13 @@
 //! knows no HTTP: the opening handshake is done when it starts.
 
 use crate::{
-    connections::Permit,
+    auth::Access,
+    connections::{Allowance, Permit},
     fanout::{Attachment, Audience, Failure, Link, Outlet},
     logging::log_limited,
     protocol::{
-        ActionError, ClientKey, CloseCode, Compression, Dialect, Event, Input, Message, Refused,
-        WireForm, action,
+        ActionError, ClientKey, CloseCode, Compression, Dialect, ErrorCode, Event, Input, Message,
+        Refused, WireForm, action,
         deflate::Inflater,
         encoded,
         frame::{self, Decoder, FrameError, Incoming, Opcode},
@@ -21,7 +22,7 @@ use crate::{
     state::{Deed, Place, Sender, SessionAddress, Visitor},
 };
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, fut::ActorFuture};
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use serde_json::{Map, Value};
 use socket2::SockRef;
 use std::{
@@ -34,7 +35,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{self, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{io::ReadBuf, time::Sleep};
 
@@ -96,6 +97,10 @@ pub struct Plan {
     pub compression: Option<Compression>,
     /// Who the client says it is.
     pub client: Option<ClientKey>,
+    /// Whose the connection is, and what it may do.
+    pub access: Access,
+    /// When that ends, by the clock that does not jump.
+    pub ends_at: Option<Instant>,
     /// The position up to which it knows what was said.
     pub since: Option<u64>,
     /// The connection's place in the limits. Each of its actions holds it as well: what a session
@@ -134,7 +139,7 @@ pub struct Session {
     reader: ReadHalf,
     decoder: Decoder,
     /// What is to be read before the socket: frames that came together with the handshake, or that
-    /// a reading left for the next one.
+    /// a reading left for the next one, and what waits while the session is held.
     early: BytesMut,
     dialogue: Dialogue,
 }
@@ -147,6 +152,10 @@ struct Dialogue {
     attachment: Attachment,
     presence: Option<Presence>,
     phase: Phase,
+    /// How fast it may act; `None` if it is not limited.
+    allowance: Option<Allowance>,
+    /// Why nothing more is taken in for now.
+    held: Option<Held>,
     /// The peer sends nothing any more.
     is_at_eof: bool,
     close_timeout: Duration,
@@ -154,6 +163,16 @@ struct Dialogue {
     close_frame: Option<Bytes>,
     /// When a session that is closing is let go.
     deadline: Option<Pin<Box<Sleep>>>,
+}
+
+/// What comes before anything else of the session is looked at.
+#[derive(Debug)]
+enum Held {
+    /// A refusal, until all that was sent before is answered: answers come in order.
+    Refusal(Bytes),
+    /// A message that came too soon, until its time. In a room of plain text nobody could be told to
+    /// wait; a sender that is read more slowly waits by itself, and nothing is lost.
+    Message(Message, Pin<Box<Sleep>>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,16 +225,20 @@ impl Session {
             Some(_) => Decoder::inflating(worker.max_message_bytes),
             None => Decoder::new(worker.max_message_bytes),
         };
+        let attachment = worker.seat(form, Link::Socket(writer));
+        attachment.outlet().end_at(plan.ends_at);
         let session = Self {
             reader,
             decoder,
             early,
             dialogue: Dialogue {
+                allowance: plan.permit.allowance(),
                 plan,
                 server: worker.server.clone(),
-                attachment: worker.seat(form, Link::Socket(writer)),
+                attachment,
                 presence: None,
                 phase: Phase::Open,
+                held: None,
                 is_at_eof: false,
                 close_timeout: worker.close_timeout,
                 close_frame: None,
@@ -247,6 +270,7 @@ impl Session {
                 return Poll::Ready(departure);
             }
             let was_paused = !self.dialogue.may_read();
+            self.dialogue.let_go(cx);
             if let Poll::Ready(Err(error)) = self.dialogue.write(cx) {
                 return Poll::Ready(Departure::Io(error));
             }
@@ -285,7 +309,11 @@ impl Session {
                             Phase::Finishing | Phase::Finished => Poll::Pending,
                         };
                     }
-                    Ok(()) => self.take_in(read.filled_mut()),
+                    Ok(()) => {
+                        let bytes = read.filled_mut();
+                        let used = self.take_in(bytes);
+                        self.early.extend_from_slice(&bytes[used..]);
+                    }
                     Err(error) => return Poll::Ready(Departure::Io(error)),
                 }
             }
@@ -297,40 +325,48 @@ impl Session {
     fn take_in_early(&mut self) {
         let length = self.early.len().min(READ_BUFFER_BYTES);
         let mut part = self.early.split_to(length);
-        if self.early.is_empty() {
-            self.early = BytesMut::new();
+        let used = self.take_in(&mut part);
+        part.advance(used);
+        part.unsplit(std::mem::take(&mut self.early));
+        if !part.is_empty() {
+            self.early = part;
         }
-        self.take_in(&mut part);
     }
 
-    /// Decodes bytes and acts on what they say.
-    fn take_in(&mut self, bytes: &mut [u8]) {
+    /// Decodes bytes and acts on what they say. Returns how many were used: not all if the session is
+    /// held, or if what they say is so much that others have their turn first.
+    fn take_in(&mut self, bytes: &mut [u8]) -> usize {
         self.dialogue.outlet().heard();
-        INFLATER.with_borrow_mut(|inflater| {
-            if let Err(error) = self.decode(bytes, inflater) {
-                self.dialogue.give_up(error);
-            }
+        let used = INFLATER.with_borrow_mut(|inflater| {
+            let used = self.decode(bytes, inflater);
             inflater.trim();
+            used
         });
         self.decoder.drop_handed_out();
+        match used {
+            Ok(used) => used,
+            Err(error) => {
+                self.dialogue.give_up(error);
+                bytes.len()
+            }
+        }
     }
 
-    fn decode(&mut self, mut bytes: &mut [u8], inflater: &mut Inflater) -> Result<(), FrameError> {
-        let mut brought_bytes = 0;
-        while !bytes.is_empty() && self.dialogue.reads_frames() {
-            if brought_bytes >= READ_BUFFER_BYTES {
-                let later = std::mem::replace(&mut self.early, BytesMut::from(&*bytes));
-                self.early.extend_from_slice(&later);
-                break;
+    fn decode(&mut self, bytes: &mut [u8], inflater: &mut Inflater) -> Result<usize, FrameError> {
+        let (mut used, mut brought_bytes) = (0, 0);
+        while used < bytes.len() && self.dialogue.reads_frames() {
+            if self.dialogue.held.is_some() || brought_bytes >= READ_BUFFER_BYTES {
+                return Ok(used);
             }
-            let (used, event) = self.decoder.next(bytes, inflater)?;
+            let (count, event) = self.decoder.next(&mut bytes[used..], inflater)?;
             if let Some(event) = event {
                 brought_bytes += event.message_bytes();
                 self.dialogue.heed(event);
             }
-            bytes = &mut bytes[used..];
+            used += count;
         }
-        Ok(())
+        // Who is leaving says nothing any more that matters.
+        Ok(bytes.len())
     }
 }
 
@@ -370,24 +406,101 @@ impl Dialogue {
         if self.phase != Phase::Open {
             return;
         }
-        let kind = &*self.plan.kind;
-        if kind.speech() == Speech::Plain {
-            return match kind.decode(Input::Plain(message)) {
-                Ok(action) => self.send(None, Deed::Apply(action), None),
-                Err(error) => self.refuse(error, None),
+        let turn = self.take_turn();
+        if self.plan.kind.speech() == Speech::Plain {
+            return match turn {
+                Ok(()) => self.act_plainly(message),
+                Err(wait) => self.hold(Held::Message(message, Box::pin(tokio::time::sleep(wait)))),
             };
         }
-        let (action, id) = match self.read_action(&message) {
+        let read = self.read_action(&message);
+        if let Err(wait) = turn {
+            let id = read.ok().and_then(|(_, id)| id);
+            return self.refuse_for_now(id, wait);
+        }
+        let (action, id) = match read {
             Ok(read) => read,
             Err(error) => return self.refuse(error, None),
         };
-        match kind.decode(Input::Action(action, self.plan.dialect)) {
+        let decoded = match self.plan.access.rights.act {
+            true => self.plan.kind.decode(Input::Action(action, self.plan.dialect)),
+            false => Err(ActionError::new(ErrorCode::Forbidden, "you may not act in this room")),
+        };
+        match decoded {
             Ok(action) => self.send(id, Deed::Apply(action), None),
             // What is no action uses up its number all the same, so it has its place in the order.
             Err(error) if id.is_some() && self.plan.client.is_some() => {
                 self.send(id, Deed::Refuse, Some(error));
             }
             Err(error) => self.refuse(error, id),
+        }
+    }
+
+    fn act_plainly(&self, message: Message) {
+        if !self.plan.access.rights.act {
+            let error = ActionError::new(ErrorCode::Forbidden, "no right to act in this room");
+            return self.refuse(error, None);
+        }
+        match self.plan.kind.decode(Input::Plain(message)) {
+            Ok(action) => self.send(None, Deed::Apply(action), None),
+            Err(error) => self.refuse(error, None),
+        }
+    }
+
+    /// Takes the turn of one action.
+    ///
+    /// # Errors
+    /// After how long there is one.
+    fn take_turn(&self) -> Result<(), Duration> {
+        self.allowance.as_ref().map_or(Ok(()), |allowance| allowance.take(&self.plan.permit))
+    }
+
+    /// Tells the client when to send an action again that came too soon, and lets it go if it has
+    /// not heeded that.
+    fn refuse_for_now(&mut self, id: Option<u64>, wait: Duration) {
+        if self.allowance.as_ref().is_some_and(Allowance::is_flooding) {
+            return self.close(CloseCode::FLOOD);
+        }
+        let message = "more actions than the server takes from you: wait, then send this one again";
+        let error = ActionError::new(ErrorCode::RateLimited, message);
+        self.log_refusal(&error);
+        // At most some seconds; rounded up, so that who waits so long does not come too soon.
+        let retry_after_ms = Some(wait.as_millis() as u64 + 1);
+        let event = Event::Error(Refused { retry_after_ms, ..Refused::new(error, id) });
+        let frame = encoded::encode(&event, self.outlet().form());
+        match self.outlet().is_answered() {
+            true => self.outlet().queue(frame),
+            false => self.hold(Held::Refusal(frame)),
+        }
+    }
+
+    /// Takes nothing in until `held` is let go.
+    fn hold(&mut self, held: Held) {
+        self.outlet().hold(true);
+        self.held = Some(held);
+    }
+
+    /// Lets go what was held, if its time has come. Else the task is woken when it has.
+    fn let_go(&mut self, cx: &mut task::Context<'_>) {
+        match self.held.take() {
+            Some(Held::Refusal(frame)) if self.outlet().is_answered() => {
+                self.outlet().hold(false);
+                self.outlet().queue(frame);
+            }
+            Some(Held::Message(message, mut time)) if !self.outlet().is_draining() => {
+                while time.as_mut().poll(cx).is_ready() {
+                    match self.take_turn() {
+                        Ok(()) => {
+                            self.outlet().hold(false);
+                            return self.act_plainly(message);
+                        }
+                        // Others of its address were faster.
+                        Err(wait) => time = Box::pin(tokio::time::sleep(wait)),
+                    }
+                }
+                self.held = Some(Held::Message(message, time));
+            }
+            held => self.held = held,
         }
     }
 
@@ -460,16 +573,26 @@ impl Dialogue {
     /// Starts the closing handshake if the server wants the session closed.
     fn heed_close_request(&mut self) {
         if let (Phase::Open, Some(code)) = (self.phase, self.outlet().close_requested()) {
-            log::debug!("session {}: closing with {code}", self.id());
-            self.close_frame = Some(frame::encode_close(code, code.meaning()));
-            self.leave(Phase::Closing);
+            self.close(code);
         }
+    }
+
+    /// Starts the closing handshake.
+    fn close(&mut self, code: CloseCode) {
+        log::debug!("session {}: closing with {code}", self.id());
+        self.close_frame = Some(frame::encode_close(code, code.meaning()));
+        self.leave(Phase::Closing);
     }
 
     /// Counts the session out and gives it `close_timeout` to end.
     fn leave(&mut self, phase: Phase) {
         self.presence = None;
         self.phase = phase;
+        // Nothing that comes in is an action any more.
+        if let Some(Held::Refusal(frame)) = self.held.take() {
+            self.outlet().queue(frame);
+        }
+        self.outlet().hold(false);
         let timeout = self.close_timeout;
         self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
     }

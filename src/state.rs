@@ -702,11 +702,10 @@ impl State {
             Turn::Decided { was_refused: false } => {
                 Event::Ack { id, seq: self.seq(room), is_duplicate: true }
             }
-            Turn::Decided { was_refused: true } => Event::Error(Refused {
-                error: ActionError::new(ErrorCode::Refused, "this action was refused before"),
-                id: Some(id),
-                is_duplicate: true,
-            }),
+            Turn::Decided { was_refused: true } => {
+                let error = ActionError::new(ErrorCode::Refused, "this action was refused before");
+                Event::Error(Refused { is_duplicate: true, ..Refused::new(error, Some(id)) })
+            }
             Turn::TooOld => refuse(
                 ErrorCode::IdTooOld,
                 format!("only of the last {MAX_IN_FLIGHT} actions it is known what became of them"),

@@ -251,7 +251,8 @@ fn a_wrong_variable_is_named() {
 
 #[test]
 fn a_warning_does_not_keep_it_from_serving() {
-    let environment = [("STATESYNC__SERVER__BIND", "0.0.0.0:0")];
+    let environment =
+        [("STATESYNC__SERVER__BIND", "0.0.0.0:0"), ("STATESYNC__AUTH__OPEN_TO_ALL", "true")];
     let (server, address) = Process::serve_with("", &environment);
     assert!(address.ip().is_loopback(), "the ready line is one to open in a browser");
     RawClient::join_counter(address);

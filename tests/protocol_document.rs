@@ -8,7 +8,7 @@ mod support;
 use asyncapi::Document;
 use serde_json::{Map, Value};
 use statesync::{
-    http::Refusal,
+    http::{Refusal, Unauthorized},
     protocol::{Dialect, Input, Message, action, close::ADVICE, json},
     room,
 };
@@ -16,6 +16,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::Path,
+    time::Duration,
 };
 use support::{RawClient, TestServer};
 
@@ -129,6 +130,10 @@ fn the_asyncapi_document_has_the_codes_of_all_refused_requests() {
         Refusal::BodyTooSlow,
         Refusal::BadBody,
         Refusal::Stopping,
+        Refusal::Unauthorized(Unauthorized::NoToken),
+        Refusal::DifferentTokens,
+        Refusal::Forbidden,
+        Refusal::TooFast(Duration::ZERO),
     ];
     let codes = refusals.iter().map(|refusal| refusal.code().to_owned()).collect();
     let document = Document::read();

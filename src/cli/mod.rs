@@ -11,7 +11,7 @@ use serde_json::json;
 use statesync::{
     Config, Server,
     config::{ConfigErrors, LogFormat},
-    http::{check_rooms, check_tls},
+    http::{check_auth, check_rooms, check_tls},
 };
 use std::{
     io::{self, IsTerminal, Write},
@@ -90,6 +90,10 @@ fn load(arguments: &ConfigArguments) -> Result<Config, Failure> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let (config, mut problems) = Config::read(arguments.config.as_deref(), environment);
     problems.extend(check_rooms(&config).err().unwrap_or_default());
+    // One mistake there would raise others.
+    if !problems.iter().any(|problem| problem.key.starts_with("auth.")) {
+        problems.extend(check_auth(&config).err().unwrap_or_default());
+    }
     if problems.is_empty() {
         Ok(config)
     } else {

@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod auth;
 mod place;
 mod reader;
 mod room;
@@ -27,8 +28,14 @@ use std::{
 
 use serde_json::{Map, Value};
 
-pub use self::place::{ConfigErrors, Place, Problem};
 use self::reader::Reader;
+pub use self::{
+    auth::{
+        Auth, AuthKind, FoundAt, JwtAlgorithm, MAX_KEY_FILES, RefusalStyle, Rights, RoomPattern,
+        Secret, Token, TokenSource, checked_token,
+    },
+    place::{ConfigErrors, Place, Problem},
+};
 
 /// `config/default.toml` as it was when the program was built.
 pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
@@ -50,6 +57,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[origins]`: which web pages may connect.
     pub origins: Origins,
+    /// `[auth]`: who may connect, and what they may do.
+    pub auth: Auth,
     /// `[heartbeat]`: how a dead connection is noticed.
     pub heartbeat: Heartbeat,
     /// `[delivery]`: how events reach slow clients, and how often presence is told.
@@ -121,6 +130,15 @@ pub struct Limits {
     /// How long a client may take from the connection to the end of its request's headers, 10 ms
     /// to 5 min; a TLS handshake before that has the same time of its own. Default 5 s: enough for a slow line, short for those who only hold sockets.
     pub handshake_timeout: Duration,
+    /// Actions that one session may send in a second, on average; 0, the default, is off.
+    pub actions_per_second: u32,
+    /// Actions that one session may send at once, 1 to 1,000,000. Default 64: all that a client may
+    /// have sent without an answer.
+    pub actions_burst: u32,
+    /// Actions that all sessions of one address may send in a second; 0, the default, is off.
+    pub actions_per_second_per_address: u32,
+    /// Sessions that one address may begin in a second; 0, the default, is off.
+    pub connections_per_second_per_address: u32,
     /// How long a room that was made on first use is held ready while nobody is there, 1 s to 1 day.
     /// Default 10 min: people come back after a coffee. What it keeps is not lost then: only that
     /// stays, until somebody comes.
@@ -265,11 +283,14 @@ pub struct Room {
     pub max_rooms: usize,
     /// The name of the room's kind, such as `counter`. Whether it exists is not checked here.
     pub kind: String,
+    /// What those may do here who show no token. `None`: nothing, or, with [`AuthKind::None`], read
+    /// and act.
+    pub anonymous: Option<Rights>,
     /// All other keys of the table, for the room's kind to check and use. Dates are strings.
     pub arguments: Map<String, Value>,
     /// Where the `[[room]]` stands, for errors that the room's kind finds later.
     pub place: Place,
-    /// Where the value of each key stands, `path` and `kind` included; see [`Room::problem`].
+    /// Where the value of each key stands, `path`, `kind` and `anonymous` included; see [`Room::problem`].
     pub key_places: BTreeMap<String, Place>,
 }
 
@@ -280,6 +301,7 @@ impl Room {
             path: path.to_owned(),
             max_rooms: 1_000,
             kind: kind.to_owned(),
+            anonymous: None,
             arguments,
             place: Place::program(),
             key_places: BTreeMap::new(),
@@ -299,8 +321,8 @@ impl Room {
 
 impl PartialEq for Room {
     fn eq(&self, other: &Room) -> bool {
-        let one = (&self.path, self.max_rooms, &self.kind, &self.arguments);
-        one == (&other.path, other.max_rooms, &other.kind, &other.arguments)
+        let one = (&self.path, self.max_rooms, &self.kind, &self.anonymous, &self.arguments);
+        one == (&other.path, other.max_rooms, &other.kind, &other.anonymous, &other.arguments)
     }
 }
 
@@ -354,10 +376,12 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> (Config, Vec<Problem>) {
         let mut reader = Reader::new(name, toml, environment);
+        let server = sections::server(&mut reader);
         let config = Config {
-            server: sections::server(&mut reader),
             limits: sections::limits(&mut reader),
             origins: sections::origins(&mut reader),
+            auth: auth::auth(&mut reader, &server),
+            server,
             heartbeat: sections::heartbeat(&mut reader),
             delivery: sections::delivery(&mut reader),
             compression: sections::compression(&mut reader),
@@ -421,6 +445,15 @@ impl Config {
                 self.delivery.presence_interval.is_zero(),
                 "delivery.presence_interval is 0s, off: clients that come and go quickly cost \
                  every other client an event each time",
+            ),
+            (
+                self.limits.actions_per_second == 0,
+                "limits.actions_per_second is 0, off: one client may keep the server busy",
+            ),
+            (
+                self.limits.connections_per_second_per_address == 0,
+                "limits.connections_per_second_per_address is 0, off: one client may connect as \
+                 fast as it can (right only behind a proxy that limits it)",
             ),
         ];
         let raised = checks.into_iter().filter(|(is_raised, _)| *is_raised);

@@ -18,7 +18,7 @@ use super::{Place, Problem, value::suggestion};
 /// What every variable of this program begins with.
 const PREFIX: &str = "STATESYNC__";
 
-/// The only key that holds tables in a list, and that the environment cannot set.
+/// A key that holds tables in a list, which the environment cannot set.
 const ROOM: &str = "room";
 
 /// A value that is not what the key wants.
@@ -33,8 +33,8 @@ pub(super) struct Fault {
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Wanted {
     Number,
-    Boolean,
     Text,
+    Flag,
     /// A list of texts; one text is a list of one, and in a variable commas separate.
     List,
 }
@@ -90,6 +90,9 @@ pub(super) struct Reader<'i> {
     root: DeTable<'i>,
     /// Sections inside sections, by their full names.
     set_aside: BTreeMap<&'static str, Spanned<DeValue<'i>>>,
+    /// All of the environment: a key may name a variable.
+    environment: BTreeMap<String, String>,
+    /// Those of ours that no key has taken.
     variables: BTreeMap<String, String>,
     /// Every key that was asked for, by section, in the order asked.
     known: Vec<(&'static str, Vec<&'static str>)>,
@@ -114,12 +117,15 @@ impl<'i> Reader<'i> {
         let syntax_is_broken = !problems.is_empty();
         // What the parser guessed after a syntax error would only raise false alarms.
         let root = if syntax_is_broken { DeTable::new() } else { root.into_inner() };
-        let ours = |(name, _): &(String, String)| name.starts_with(PREFIX);
+        let environment: BTreeMap<String, String> = environment.into_iter().collect();
+        let ours = |(name, _): &(&String, &String)| name.starts_with(PREFIX);
+        let variables = environment.iter().filter(ours);
         Reader {
             source,
             root,
             set_aside: BTreeMap::new(),
-            variables: environment.into_iter().filter(ours).collect(),
+            variables: variables.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            environment,
             known: Vec::new(),
             unknown: Vec::new(),
             places: BTreeMap::new(),
@@ -150,25 +156,49 @@ impl<'i> Reader<'i> {
     pub(super) fn rooms(&mut self) -> Option<Vec<(usize, DeTable<'i>)>> {
         let value = self.root.remove(ROOM)?;
         let place = self.source.place(value.span().start);
-        let DeValue::Array(list) = value.into_inner() else {
-            self.add(place, ROOM, "want a list of tables: write [[room]], with two brackets");
-            return Some(Vec::new());
-        };
-        if list.is_empty() {
+        let problems = self.problems.len();
+        let tables = self.tables_in(ROOM, value);
+        if tables.as_ref().is_some_and(Vec::is_empty) && self.problems.len() == problems {
             self.add(place, ROOM, "the list is empty: leave it out to get the default rooms");
         }
-        let mut rooms = Vec::new();
+        Some(tables.unwrap_or_default())
+    }
+
+    /// The tables in a list, each with the offset where it begins.
+    fn tables_in(
+        &mut self,
+        key: &str,
+        value: Spanned<DeValue<'i>>,
+    ) -> Option<Vec<(usize, DeTable<'i>)>> {
+        let start = value.span().start;
+        let DeValue::Array(list) = value.into_inner() else {
+            let message = format!("want a list of tables: write [[{key}]], with two brackets");
+            self.add(self.source.place(start), key, message);
+            return None;
+        };
+        let mut tables = Vec::new();
         for element in list {
             let start = element.span().start;
             match element.into_inner() {
-                DeValue::Table(table) => rooms.push((start, table)),
+                DeValue::Table(table) => tables.push((start, table)),
                 other => {
-                    let message = format!("want a table, [[room]], found {}", found(&other));
-                    self.add(self.source.place(start), ROOM, message);
+                    let message = format!("want a table, [[{key}]], found {}", found(&other));
+                    self.add(self.source.place(start), key, message);
                 }
             }
         }
-        Some(rooms)
+        Some(tables)
+    }
+
+    /// The value of a variable that a key names.
+    pub(super) fn variable(&mut self, name: &str) -> Option<String> {
+        self.variables.remove(name);
+        self.environment.get(name).cloned()
+    }
+
+    /// Whether something is wrong with this key, or below it.
+    pub(super) fn has_problem_with(&self, key: &str) -> bool {
+        self.problems.iter().any(|problem| problem.key.starts_with(key))
     }
 
     pub(super) fn add(&mut self, place: Place, key: &str, message: impl Into<String>) {
@@ -235,6 +265,11 @@ impl<'i> Reader<'i> {
         if rest.split("__").next() == Some("ROOM") {
             return "rooms cannot be set by environment: write [[room]] in a file".into();
         }
+        if rest.starts_with("AUTH__TOKEN") {
+            return "tokens cannot be set so: write [[auth.token]] in a file, with token_variable = \
+                    \"NAME\" for an environment variable that has the token"
+                .into();
+        }
         let all: Vec<String> = self.known_variables().collect();
         let meant = suggestion(name, all.iter().map(String::as_str));
         let section = rest.split("__").next().unwrap_or(rest);
@@ -273,13 +308,25 @@ pub(super) struct Section<'r, 'i> {
     table: DeTable<'i>,
 }
 
-impl Section<'_, '_> {
+impl<'i> Section<'_, 'i> {
     /// Keeps the section inside this one that stands under `key` for later, when it is asked for
     /// by its full `name`.
     pub(super) fn set_aside(&mut self, key: &str, name: &'static str) {
         if let Some(value) = self.table.remove(key) {
             self.reader.set_aside.insert(name, value);
         }
+    }
+
+    /// The tables `[[section.key]]`, each with the offset where it begins.
+    pub(super) fn tables(&mut self, key: &'static str) -> Vec<(usize, DeTable<'i>)> {
+        let Some(value) = self.table.remove(key) else { return Vec::new() };
+        self.reader.tables_in(&format!("{}.{key}", self.name), value).unwrap_or_default()
+    }
+
+    /// Where a key that was read stands; the program if it is not set.
+    pub(super) fn place_of(&self, key: &str) -> Place {
+        let full = format!("{}.{key}", self.name);
+        self.reader.places.get(&full).cloned().unwrap_or_default()
     }
 
     /// The value of a key: from the environment, else from the file, else `default`. Both are
@@ -362,8 +409,8 @@ fn variable_value(raw: &str, wanted: Wanted) -> Spanned<DeValue<'_>> {
     if let Ok(value) = DeValue::parse(raw.trim()) {
         let fits = match value.get_ref() {
             DeValue::Integer(_) => wanted == Wanted::Number,
-            DeValue::Boolean(_) => wanted == Wanted::Boolean,
             DeValue::String(_) => matches!(wanted, Wanted::Text | Wanted::List),
+            DeValue::Boolean(_) => wanted == Wanted::Flag,
             DeValue::Array(_) => wanted == Wanted::List,
             _ => false,
         };
@@ -378,13 +425,18 @@ fn variable_value(raw: &str, wanted: Wanted) -> Spanned<DeValue<'_>> {
             let parts = raw.split(',').map(text).collect();
             Spanned::new(0..0, DeValue::Array(parts))
         }
-        Wanted::Number | Wanted::Boolean | Wanted::Text => text(raw),
+        Wanted::Number | Wanted::Text | Wanted::Flag => text(raw),
     }
 }
 
 fn syntax_problem(source: Source<'_>, error: &toml::de::Error) -> Problem {
     let offset = error.span().map_or(source.text.len(), |span| span.start);
+    let line = source.text.get(..offset).unwrap_or("").lines().next_back().unwrap_or("");
     let message = match unquoted_value(source.text, offset) {
+        // The value is a secret.
+        Some(_) if line.trim_start().starts_with("token") => {
+            "a string needs quotation marks".to_owned()
+        }
         Some(value) => format!("a string needs quotation marks: write \"{value}\""),
         None => error.message().trim_end_matches(", expected nothing").to_owned(),
     };

@@ -9,7 +9,7 @@ use toml::{
 };
 
 use super::{
-    Place, Problem, Room,
+    Place, Problem, Room, auth,
     reader::{Fault, Reader, Source, found},
 };
 
@@ -55,6 +55,17 @@ fn room(source: Source<'_>, offset: usize, mut table: DeTable<'_>) -> (Room, Vec
     match take_text(&mut table, "kind", "what it does, such as kind = \"counter\"").and_then(kind) {
         Ok(kind) => room.kind = kind,
         Err(message) => problems.push(room.problem("kind", message)),
+    }
+    if let Some(value) = table.remove("anonymous") {
+        match auth::anonymous(source, &value) {
+            Ok(rights) => room.anonymous = Some(rights),
+            Err(faults) => {
+                problems.extend(faults.into_iter().map(|(place, message)| Problem {
+                    place,
+                    ..room.problem("anonymous", message)
+                }))
+            }
+        }
     }
     match max_rooms(&mut table, room.path.contains('{')) {
         Ok(max_rooms) => room.max_rooms = max_rooms,

@@ -17,6 +17,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const TEN_MILLISECONDS: Duration = Duration::from_millis(10);
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
+/// More a second than one client could ever send.
+const MAX_RATE: usize = 1_000_000;
 
 pub(super) const JOURNAL_KINDS: [(&str, JournalKind); 2] =
     [("disk", JournalKind::Disk), ("memory", JournalKind::Memory)];
@@ -47,6 +49,10 @@ impl Default for Limits {
             max_connections_per_address: 0,
             max_message_bytes: 64 * KIB,
             handshake_timeout: Duration::from_secs(5),
+            actions_per_second: 0,
+            actions_burst: 64,
+            actions_per_second_per_address: 0,
+            connections_per_second_per_address: 0,
             room_idle_timeout: 10 * MINUTE,
         }
     }
@@ -264,6 +270,18 @@ pub(super) fn limits(reader: &mut Reader<'_>) -> Limits {
                 reason: "a shorter one refuses everybody, a longer one lets sockets be hoarded",
             },
         ),
+        actions_per_second: rate(&mut section, "actions_per_second"),
+        // At most 1,000,000, as all rates.
+        actions_burst: section.number(
+            "actions_burst",
+            default.actions_burst as usize,
+            Limit { least: 1, most: MAX_RATE, reason: "of none, no action would ever be taken" },
+        ) as u32,
+        actions_per_second_per_address: rate(&mut section, "actions_per_second_per_address"),
+        connections_per_second_per_address: rate(
+            &mut section,
+            "connections_per_second_per_address",
+        ),
         room_idle_timeout: section.duration(
             "room_idle_timeout",
             default.room_idle_timeout,
@@ -274,6 +292,13 @@ pub(super) fn limits(reader: &mut Reader<'_>) -> Limits {
             },
         ),
     }
+}
+
+/// A number of somethings a second. Off by default, as all of them.
+fn rate(section: &mut Section<'_, '_>, key: &'static str) -> u32 {
+    let limit = Limit { least: 0, most: MAX_RATE, reason: "0 is off" };
+    // At most 1,000,000.
+    section.number(key, 0, limit) as u32
 }
 
 pub(super) fn origins(reader: &mut Reader<'_>) -> Origins {
@@ -332,7 +357,7 @@ pub(super) fn delivery(reader: &mut Reader<'_>) -> Delivery {
 pub(super) fn compression(reader: &mut Reader<'_>) -> Compression {
     let default = Compression::default();
     let mut section = reader.section("compression");
-    let enabled = section.boolean("enabled", default.enabled);
+    let enabled = section.flag("enabled", default.enabled);
     let min_size_bytes = section.size(
         "min_size",
         default.min_size_bytes,
@@ -436,14 +461,7 @@ impl Section<'_, '_> {
         })
     }
 
-    fn boolean(&mut self, key: &'static str, default: bool) -> bool {
-        self.read(key, Wanted::Boolean, default, |value| match value.get_ref() {
-            DeValue::Boolean(value) => Ok(*value),
-            _ => fault(value, want("true or false", value)),
-        })
-    }
-
-    fn text<T>(
+    pub(super) fn text<T>(
         &mut self,
         key: &'static str,
         default: T,
@@ -455,18 +473,23 @@ impl Section<'_, '_> {
         })
     }
 
-    fn choice<T: Copy>(&mut self, key: &'static str, default: T, words: &[(&str, T)]) -> T {
-        self.text(key, default, |text| {
-            if let Some((_, choice)) = words.iter().find(|(word, _)| *word == text) {
-                return Ok(*choice);
-            }
-            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            let meant = value::suggestion(text, known.iter().copied());
-            Err(format!("{text:?} is not known{meant}; known are {}", known.join(", ")))
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        words: &[(&str, T)],
+    ) -> T {
+        self.text(key, default, |text| value::word(text, words))
+    }
+
+    pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
+        self.read(key, Wanted::Flag, default, |value| match value.get_ref() {
+            DeValue::Boolean(flag) => Ok(*flag),
+            _ => fault(value, want("true or false", value)),
         })
     }
 
-    fn duration(
+    pub(super) fn duration(
         &mut self,
         key: &'static str,
         default: Duration,
@@ -499,7 +522,7 @@ impl Section<'_, '_> {
 }
 
 /// A list of texts, or one text; a fault for each that is wrong.
-fn texts<T>(
+pub(super) fn texts<T>(
     value: &Spanned<DeValue<'_>>,
     convert: impl Fn(&str) -> Result<T, String>,
 ) -> Result<Vec<T>, Vec<Fault>> {

@@ -38,6 +38,7 @@ fn the_default_file_sets_the_built_in_defaults() {
     assert_eq!(config.server, Server::default());
     assert_eq!(config.limits, Limits::default());
     assert_eq!(config.origins, Origins::default());
+    assert_eq!(config.auth, Auth::default());
     assert_eq!(config.heartbeat, Heartbeat::default());
     assert_eq!(config.delivery, Delivery::default());
     assert_eq!(config.compression, Compression::default());
@@ -92,6 +93,7 @@ fn known_keys() -> Vec<String> {
     sections::server(&mut reader);
     sections::limits(&mut reader);
     sections::origins(&mut reader);
+    auth::auth(&mut reader, &Server::default());
     sections::heartbeat(&mut reader);
     sections::delivery(&mut reader);
     sections::compression(&mut reader);
@@ -157,13 +159,13 @@ fn each_mistake_is_named_with_its_place() {
         // Unknown keys and sections.
         (
             "[limits]\nmax_mesage = \"1KiB\"",
-            "2:1: limits.max_mesage: unknown key (did you mean \"max_message\"?); known are max_connections, max_connections_per_address, max_message, handshake_timeout, room_idle_timeout",
+            "2:1: limits.max_mesage: unknown key (did you mean \"max_message\"?); known are max_connections, max_connections_per_address, max_message, handshake_timeout, actions_per_second, actions_burst, actions_per_second_per_address, connections_per_second_per_address, room_idle_timeout",
         ),
         ("[limits]\nbind = \"a:1\"", "2:1: limits.bind: unknown key; bind belongs under [server]"),
         ("bind = \"a:1\"", "1:1: bind: unknown key; bind belongs under [server]"),
         (
             "[sever]",
-            "1:2: sever: unknown section (did you mean \"server\"?); known are server, limits, origins, heartbeat, delivery, compression, journal, dedup, log, room",
+            "1:2: sever: unknown section (did you mean \"server\"?); known are server, limits, origins, auth, heartbeat, delivery, compression, journal, dedup, log, room",
         ),
         ("[tls]\ncert = \"a\"", "1:2: tls: unknown section; write [server.tls]"),
         (
@@ -293,6 +295,60 @@ fn each_mistake_is_named_with_its_place() {
             "[server]\nbind = []\n[server.tls]\nbind = []",
             "2:8: server.bind: the list is empty: write at least \"localhost:6789\"",
         ),
+        // Who may.
+        (
+            "[auth]\nkind = \"basic\"",
+            "2:8: auth.kind: \"basic\" is not known; known are none, token, jwt",
+        ),
+        (
+            "[auth]\nopen_to_all = 1",
+            "2:15: auth.open_to_all: want true or false, found the number 1",
+        ),
+        (
+            "[server]\nbind = \"0.0.0.0:1\"",
+            "2:8: auth.kind: \"none\" lets anybody who reaches 0.0.0.0:1 act: set kind = \"token\" or \"jwt\", or, if that is meant, write open_to_all = true under [auth]",
+        ),
+        (
+            "[auth]\nkind = \"token\"",
+            "2:8: auth.kind: \"token\" needs at least one token: add [[auth.token]]",
+        ),
+        (
+            "[[auth.token]]\ntoken = \"abc\"\nsubject = \"a\"",
+            "1:1: auth.token: would not be asked for: write kind = \"token\" under [auth]",
+        ),
+        (
+            "[auth]\nkind = \"token\"\nopen_to_all = true\n[[auth.token]]\ntoken = \"abc\"\nsubject = \"a\"",
+            "3:15: auth.open_to_all: goes only with kind = \"none\"; with others, say in a [[room]] who may without a token: anonymous = [\"read\"]",
+        ),
+        (
+            "[auth]\nkind = \"jwt\"\nkey_files = [\"a\"]",
+            "2:8: auth.algorithms: empty: name the signatures that are good, such as [\"ES256\"]",
+        ),
+        (
+            "[auth]\nkind = \"jwt\"\nalgorithms = [\"none\"]\nkey_files = [\"a\"]",
+            "3:15: auth.algorithms: \"none\" is not known; known are HS256, RS256, ES256, EdDSA",
+        ),
+        (
+            "[auth]\nkey_files = [\"a\"]",
+            "2:13: auth.key_files: would not be used: write kind = \"jwt\"",
+        ),
+        ("[auth]\ncookie = \"a b\"", "2:10: auth.cookie: \"a b\": a cookie's name has no ' '"),
+        (
+            "[auth]\nleeway = \"1h\"",
+            "2:10: auth.leeway: 1h is out of range: want 0s to 10m; a token lives so much longer than it says; set the clocks instead",
+        ),
+        (
+            "[auth]\ntoken = \"abc\"",
+            "2:9: auth.token: want a list of tables: write [[auth.token]], with two brackets",
+        ),
+        (
+            "[[room]]\npath = \"/a\"\nkind = \"x\"\nanonymous = [\"read\", \"administer\"]",
+            "4:22: room.anonymous: \"administer\" needs a token: who administers a room must be known",
+        ),
+        (
+            "[[room]]\npath = \"/a\"\nkind = \"x\"\nanonymous = \"reed\"",
+            "4:13: room.anonymous: \"reed\" is no right (did you mean \"read\"?); rights are read, act, administer",
+        ),
         // Rooms.
         (
             "[room]\npath = \"/\"",
@@ -302,7 +358,7 @@ fn each_mistake_is_named_with_its_place() {
         ("room = [1]", "1:9: room: want a table, [[room]], found the number 1"),
         (
             "[[rooms]]\npath = \"/\"",
-            "1:3: rooms: unknown section (did you mean \"room\"?); known are server, limits, origins, heartbeat, delivery, compression, journal, dedup, log, room",
+            "1:3: rooms: unknown section (did you mean \"room\"?); known are server, limits, origins, auth, heartbeat, delivery, compression, journal, dedup, log, room",
         ),
         (
             "[[room]]\nkind = \"echo\"",
@@ -608,13 +664,18 @@ fn a_file_is_loaded_and_named_in_problems() {
 
 #[test]
 fn what_is_open_to_others_is_warned_of() {
-    let open =
-        "[server]\nbind = [\"localhost:1\", \"0.0.0.0:1\"]\n[delivery]\npresence_interval = \"0s\"";
+    let open = "[server]\nbind = [\"localhost:1\", \"0.0.0.0:1\"]\n[delivery]\npresence_interval = \"0s\"\n\
+                [auth]\nopen_to_all = true";
     let warnings = parse(open).unwrap().warnings();
-    assert_eq!(warnings.len(), 4, "{warnings:#?}");
-    for (warning, key) in
-        warnings.iter().zip(["\"null\"", "\"loopback\"", "per_address", "presence"])
-    {
+    assert_eq!(warnings.len(), 6, "{warnings:#?}");
+    for (warning, key) in warnings.iter().zip([
+        "\"null\"",
+        "\"loopback\"",
+        "max_conn",
+        "presence",
+        "limits.actions",
+        "limits.conn",
+    ]) {
         assert!(warning.starts_with("server.bind has 0.0.0.0:1, which is not loopback, and "));
         assert!(warning.contains(key), "{warning}, want {key} in it");
     }
@@ -628,6 +689,79 @@ fn what_is_open_to_others_is_warned_of() {
     let warnings = parse(limits).unwrap().warnings();
     assert_eq!(warnings.len(), 1, "{warnings:#?}");
     assert!(warnings[0].contains("has no effect"), "{warnings:#?}");
+}
+
+/// A configuration with this one `[[auth.token]]`, line 4 on.
+fn with_token(lines: &str) -> String {
+    format!("[auth]\nkind = \"token\"\n[[auth.token]]\n{lines}")
+}
+
+#[test]
+fn tokens_are_read_and_never_shown() {
+    let toml = format!(
+        "{}\n[[auth.token]]\ntoken_file = \"robot.token\"\nsubject = \"robot\"\n\
+         rooms = [\"/\", \"/games/*\"]\nrights = [\"read\"]\n\
+         [[auth.token]]\ntoken_variable = \"ANNS\"\nsubject = \"Ann\"\nrights = [\"administer\"]",
+        with_token("token = \"s3cret-1\"\nsubject = \"Bob\"")
+    );
+    let config = with_variables(&toml, &[("ANNS", "s3cret-2")]).unwrap();
+    let [inline, file, variable] = &config.auth.tokens[..] else { panic!("three tokens") };
+    assert_eq!(inline.source, TokenSource::Inline(Secret::new("s3cret-1")));
+    assert_eq!((inline.subject.as_str(), inline.rights), ("Bob", Rights::READ_AND_ACT));
+    assert!(inline.rooms.iter().any(|pattern| pattern.matches("/any/room")));
+    assert_eq!(file.source, TokenSource::File("robot.token".into()));
+    let matches = |path| file.rooms.iter().any(|pattern| pattern.matches(path));
+    let paths = ["/", "/games/chess", "/games/", "/games", "/gamesx", "/chat"];
+    assert_eq!(paths.map(matches), [true, true, true, false, false, false]);
+    assert_eq!(file.rights, Rights { read: true, ..Rights::NONE });
+    let (name, token) = ("ANNS".to_owned(), Secret::new("s3cret-2"));
+    assert_eq!(variable.source, TokenSource::Variable { name, token });
+    for shown in [config.to_toml(), format!("{config:?}")] {
+        assert!(!shown.contains("s3cret"), "{shown}");
+        assert!(shown.contains("***"), "{shown}");
+    }
+    let again = problems(parse(&config.to_toml()));
+    assert!(again.iter().any(|line| line.contains("what check-config shows")), "{again:#?}");
+}
+
+#[test]
+fn what_is_wrong_with_a_token_is_said_without_showing_it() {
+    let cases = [
+        ("token = s3cret\nsubject = \"a\"", "4:9: not TOML: a string needs quotation marks"),
+        ("token = 53\nsubject = \"a\"", "4:9: auth.token.token: want a string"),
+        ("token = \"s3 cret\"\nsubject = \"a\"", "3:1: auth.token.token: a token is one or more"),
+        ("token = \"\"\nsubject = \"a\"", "3:1: auth.token.token: a token is one or more"),
+        ("token = \"s3cret\"", "3:1: auth.token.subject: missing"),
+        ("subject = \"a\"", "3:1: auth.token: needs exactly one of"),
+        (
+            "token = \"s3cret\"\ntoken_file = \"a\"\nsubject = \"a\"",
+            "3:1: auth.token: needs exactly one of",
+        ),
+        (
+            "token_variable = \"MISSING\"\nsubject = \"a\"",
+            "3:1: auth.token.token_variable: the environment variable MISSING is not set",
+        ),
+        (
+            "token = \"s3cret\"\nsubject = \"a\"\nroom = \"/\"",
+            "6:1: auth.token.room: unknown key (did you mean \"rooms\"?)",
+        ),
+        (
+            "token = \"s3cret\"\nsubject = \"a\"\nrooms = [\"/a\", \"/*/b\"]",
+            "6:16: auth.token.rooms: \"/*/b\": \"*\" stands only at the end",
+        ),
+        (
+            "token = \"s3cret\"\nsubject = \"a\"\nrights = [\"write\"]",
+            "6:11: auth.token.rights: \"write\" is no right; rights are read, act, administer",
+        ),
+    ];
+    for (lines, want) in cases {
+        let shown = problem(&with_token(lines));
+        assert!(shown.starts_with(&format!("test.toml:{want}")), "{lines:?} gave {shown}");
+        assert!(!shown.contains("s3"), "{shown}");
+    }
+    let variable = ("STATESYNC__AUTH__TOKEN", "s3cret");
+    let shown = problems(with_variables("", &[variable])).join("\n");
+    assert!(shown.contains("token_variable") && !shown.contains("s3cret"), "{shown}");
 }
 
 fn argument() -> impl Strategy<Value = Value> {
@@ -652,6 +786,7 @@ fn room() -> impl Strategy<Value = Room> {
     ("[a-z]{1,8}", "[a-z]{1,8}", arguments).prop_map(|(path, kind, mut arguments)| {
         arguments.remove("path");
         arguments.remove("kind");
+        arguments.remove("anonymous");
         Room::new(&format!("/room-{path}"), &kind, arguments.into_iter().collect())
     })
 }
@@ -690,6 +825,11 @@ fn config() -> impl Strategy<Value = Config> {
             config.limits.max_connections = limits.0;
             config.limits.max_connections_per_address = limits.1;
             config.limits.max_message_bytes = limits.2;
+            config.limits.actions_per_second = limits.0.min(1_000_000) as u32;
+            config.limits.actions_burst = limits.2.min(1_000_000) as u32;
+            config.auth.leeway = delivery.1;
+            config.auth.default_rights.act = log.0;
+            config.auth.audience = log.1.to_owned();
             (config.delivery.max_pending_bytes, config.delivery.presence_interval) = delivery;
             let (enabled, min_size_bytes, level, window_bits, memory_level) = compression;
             config.compression =

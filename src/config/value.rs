@@ -38,6 +38,16 @@ pub(super) fn show_duration(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
+/// What one of several words stands for.
+pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    if let Some((_, choice)) = words.iter().find(|(word, _)| *word == text) {
+        return Ok(*choice);
+    }
+    let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    let meant = suggestion(text, known.iter().copied());
+    Err(format!("{text:?} is not known{meant}; known are {}", known.join(", ")))
+}
+
 /// A size in bytes such as `64KiB` or `2MB`.
 pub(super) fn size(text: &str) -> Result<usize, String> {
     let text = text.trim();

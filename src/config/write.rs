@@ -4,13 +4,16 @@ use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
 use super::{
-    Config, OriginRule, Room,
+    Config, OriginRule, Room, RoomPattern, Secret, Token, TokenSource,
+    auth::{KINDS, REFUSALS},
     sections::{JOURNAL_KINDS, JOURNAL_SYNCS, LOG_FORMATS},
     value::{show_duration, show_size},
 };
 
 impl Config {
     /// The effective configuration as a TOML file. [`Config::parse`] gives back an equal one.
+    ///
+    /// Secrets are masked; a file with them is not equal, and is refused.
     ///
     /// What TOML cannot hold, and a file therefore never gives, is left out: a `null` among a
     /// room's arguments.
@@ -20,6 +23,7 @@ impl Config {
             section("server.tls", &self.tls_lines()),
             section("limits", &self.limits_lines()),
             section("origins", &self.origins_lines()),
+            section("auth", &self.auth_lines()),
             section("heartbeat", &self.heartbeat_lines()),
             section("delivery", &self.delivery_lines()),
             section("compression", &self.compression_lines()),
@@ -27,6 +31,7 @@ impl Config {
             section("dedup", &self.dedup_lines()),
             section("log", &self.log_lines()),
         ];
+        sections.extend(self.auth.tokens.iter().map(token));
         sections.extend(self.rooms.iter().map(room));
         sections.join("\n")
     }
@@ -54,7 +59,7 @@ impl Config {
         ]
     }
 
-    fn limits_lines(&self) -> [(&'static str, String); 5] {
+    fn limits_lines(&self) -> [(&'static str, String); 9] {
         let limits = &self.limits;
         let per_address = limits.max_connections_per_address.to_string();
         [
@@ -62,6 +67,13 @@ impl Config {
             ("max_connections_per_address", per_address),
             ("max_message", text(&show_size(limits.max_message_bytes))),
             ("handshake_timeout", text(&show_duration(limits.handshake_timeout))),
+            ("actions_per_second", limits.actions_per_second.to_string()),
+            ("actions_burst", limits.actions_burst.to_string()),
+            ("actions_per_second_per_address", limits.actions_per_second_per_address.to_string()),
+            (
+                "connections_per_second_per_address",
+                limits.connections_per_second_per_address.to_string(),
+            ),
             ("room_idle_timeout", text(&show_duration(limits.room_idle_timeout))),
         ]
     }
@@ -69,6 +81,24 @@ impl Config {
     fn origins_lines(&self) -> [(&'static str, String); 1] {
         let rules = self.origins.allow.iter().map(OriginRule::as_str);
         [("allow", list(rules))]
+    }
+
+    fn auth_lines(&self) -> [(&'static str, String); 11] {
+        let auth = &self.auth;
+        let key_files: Vec<_> = auth.key_files.iter().map(|f| f.to_string_lossy()).collect();
+        [
+            ("kind", text(word(&KINDS, auth.kind))),
+            ("open_to_all", auth.open_to_all.to_string()),
+            ("refusal", text(word(&REFUSALS, auth.refusal))),
+            ("cookie", text(&auth.cookie)),
+            ("algorithms", list(auth.algorithms.iter().map(|algorithm| algorithm.name()))),
+            ("key_files", list(key_files.iter().map(|file| &**file))),
+            ("audience", text(&auth.audience)),
+            ("issuer", text(&auth.issuer)),
+            ("leeway", text(&show_duration(auth.leeway))),
+            ("claim", text(&auth.claim)),
+            ("default_rights", list(auth.default_rights.names())),
+        ]
     }
 
     fn heartbeat_lines(&self) -> [(&'static str, String); 2] {
@@ -125,15 +155,31 @@ fn section(name: &str, lines: &[(&str, String)]) -> String {
     format!("[{name}]\n{lines}")
 }
 
+fn token(token: &Token) -> String {
+    let source = match &token.source {
+        TokenSource::Inline(_) => format!("token = {}", text(Secret::MASK)),
+        TokenSource::File(file) => format!("token_file = {}", text(&file.to_string_lossy())),
+        TokenSource::Variable { name, .. } => format!("token_variable = {}", text(name)),
+    };
+    let subject = text(&token.subject);
+    let rooms = list(token.rooms.iter().map(RoomPattern::as_str));
+    let rights = list(token.rights.names());
+    format!("[[auth.token]]\n{source}\nsubject = {subject}\nrooms = {rooms}\nrights = {rights}\n")
+}
+
 fn room(room: &Room) -> String {
     let path = text(&room.path);
     let kind = text(&room.kind);
+    let anonymous = match room.anonymous {
+        Some(rights) => format!("anonymous = {}\n", list(rights.names())),
+        None => String::new(),
+    };
     let arguments: String = entries(&room.arguments).map(|entry| entry + "\n").collect();
     let many = match room.path.contains('{') {
         true => format!("max_rooms = {}\n", room.max_rooms),
         false => String::new(),
     };
-    format!("[[room]]\npath = {path}\nkind = {kind}\n{many}{arguments}")
+    format!("[[room]]\npath = {path}\nkind = {kind}\n{anonymous}{many}{arguments}")
 }
 
 fn entries(table: &Map<String, Value>) -> impl Iterator<Item = String> {

@@ -50,6 +50,10 @@ pub struct Outlet {
     in_flight_bytes: Cell<usize>,
     /// The session's task waits for the last answer.
     awaits_answers: Cell<bool>,
+    /// The session is not read for now, for a reason of its own.
+    is_held: Cell<bool>,
+    /// When the client's right to be here ends.
+    ends_at: Cell<Option<Instant>>,
     /// It skipped changes, and has asked for the state.
     asked_for_state: Cell<bool>,
     /// The server wants the session closed.
@@ -89,6 +93,8 @@ impl Outlet {
             heartbeat: Cell::new(Heartbeat::new(Instant::now())),
             in_flight_bytes: Cell::new(0),
             awaits_answers: Cell::new(false),
+            is_held: Cell::new(false),
+            ends_at: Cell::new(None),
             asked_for_state: Cell::new(false),
             close_requested: Cell::new(None),
             is_closed: Cell::new(false),
@@ -173,9 +179,26 @@ impl Outlet {
 
     /// Whether the session may be read: not while its answers, or its actions, pile up.
     pub fn may_read(&self) -> bool {
-        !self.common.is_draining.get()
+        !self.is_draining()
+            && !self.is_held.get()
             && self.in_flight_bytes.get() < MAX_IN_FLIGHT_BYTES
             && !self.outbox.borrow().is_full_of_answers()
+    }
+
+    /// Whether the server stops, and takes nothing in any more.
+    pub fn is_draining(&self) -> bool {
+        self.common.is_draining.get()
+    }
+
+    /// Stops or resumes reading. The client's silence means nothing meanwhile.
+    pub fn hold(&self, is_held: bool) {
+        self.is_held.set(is_held);
+        self.heard();
+    }
+
+    /// Closes the session when the client's right to be here ends, a sweep later at most.
+    pub fn end_at(&self, ends_at: Option<Instant>) {
+        self.ends_at.set(ends_at);
     }
 
     /// Takes credit for an action of `length` bytes and says how much, for it to be given back.
@@ -228,7 +251,11 @@ impl Outlet {
 
     /// Pings the session, or lets it go, if it is time.
     pub(super) fn sweep(&self, now: Instant, times: HeartbeatTimes) {
-        if self.in_flight_bytes.get() >= MAX_IN_FLIGHT_BYTES {
+        if self.ends_at.get().is_some_and(|end| end <= now) {
+            self.ends_at.set(None);
+            self.request_close(CloseCode::UNAUTHORIZED);
+        }
+        if self.in_flight_bytes.get() >= MAX_IN_FLIGHT_BYTES || self.is_held.get() {
             // Not the client is silent, but the server does not listen before it has answered.
             self.heard();
         }

@@ -123,18 +123,22 @@ pub struct Posted {
 }
 
 /// The client that an `Idempotency-Key` (IETF draft-ietf-httpapi-idempotency-key-header) stands
-/// for: it has one action, with number 1.
+/// for: it has one action, with number 1. The request is `subject`'s.
 ///
 /// # Errors
 /// [`Refusal::BadKey`] for one that is empty, too long, not printable ASCII or stands twice.
-pub fn client(room: &str, headers: &HeaderMap) -> Result<Option<ClientKey>, Refusal> {
+pub fn client(
+    room: &str,
+    headers: &HeaderMap,
+    subject: Option<&str>,
+) -> Result<Option<ClientKey>, Refusal> {
     let mut keys = headers.get_all("idempotency-key");
     let Some(key) = keys.next() else { return Ok(None) };
     let key = key.as_bytes();
     let is_good = (1..=MAX_KEY_BYTES).contains(&key.len())
         && key.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
     match keys.next() {
-        None if is_good => Ok(Some(ClientKey::of_request(room, key))),
+        None if is_good => Ok(Some(ClientKey::of_request(room, key, subject))),
         _ => Err(Refusal::BadKey),
     }
 }
@@ -248,10 +252,11 @@ mod tests {
                 let value = HeaderValue::from_str(key).expect("a header value");
                 headers.append(HeaderName::from_static("idempotency-key"), value);
             }
-            let expected = is_good.then(|| Some(ClientKey::of_request("/", keys[0].as_bytes())));
-            assert_eq!(client("/", &headers), expected.ok_or(Refusal::BadKey), "{keys:?}");
+            let expected =
+                is_good.then(|| Some(ClientKey::of_request("/", keys[0].as_bytes(), None)));
+            assert_eq!(client("/", &headers, None), expected.ok_or(Refusal::BadKey), "{keys:?}");
         }
-        assert_eq!(client("/", &HeaderMap::new()), Ok(None));
+        assert_eq!(client("/", &HeaderMap::new(), None), Ok(None));
     }
 
     #[test]

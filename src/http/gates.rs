@@ -123,9 +123,7 @@ fn is_loopback(host: &Host) -> bool {
 /// What is spoken with a client that offers these subprotocols, in a room that speaks so. Clients
 /// that offer none that is known are spoken to as those who offer none (RFC 6455, section 4.2.2).
 pub fn dialect(headers: &HeaderMap, speech: Speech) -> Dialect {
-    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
-    let mut names = offered.filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
-    match speech == Speech::Events && names.any(|name| name.trim() == Dialect::V1_NAME) {
+    match speech == Speech::Events && offers_v1(headers) {
         true => Dialect::V1,
         false => Dialect::Classic,
     }
@@ -138,6 +136,13 @@ pub fn extensions(headers: &HeaderMap, settings: Option<Compression>) -> Option<
     deflate::negotiate(lines.filter_map(|line| line.to_str().ok()), settings?)
 }
 
+/// Whether the client offers `statesync.v1`, whatever the room speaks.
+pub fn offers_v1(headers: &HeaderMap) -> bool {
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
+    let mut names = offered.filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
+    names.any(|name| name.trim() == Dialect::V1_NAME)
+}
+
 /// Who a client says it is, and what it knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Who {
@@ -147,11 +152,16 @@ pub struct Who {
     pub since: Option<u64>,
 }
 
-/// Who a `statesync.v1` client of the room at the path `room` says it is, in the URL's query.
+/// Who a `statesync.v1` client of the room at the path `room` says it is, in the URL's query. Its
+/// connection is `subject`'s.
 ///
 /// # Errors
 /// [`Refusal::BadClient`] or [`Refusal::BadSince`] for a parameter that is wrong or stands twice.
-pub fn who(room: &str, query: &str) -> Result<Who, Refusal> {
+pub fn who(room: &str, query: &str, subject: Option<&str>) -> Result<Who, Refusal> {
+    let key = |client: &str| match subject {
+        Some(subject) => ClientKey::of_subject(room, client, subject),
+        None => ClientKey::new(room, client),
+    };
     let (mut clients, mut since) = (Vec::new(), Vec::new());
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
@@ -167,7 +177,7 @@ pub fn who(room: &str, query: &str) -> Result<Who, Refusal> {
     };
     let client = match &clients[..] {
         [] => None,
-        [client] => Some(ClientKey::new(room, client).ok_or(Refusal::BadClient)?),
+        [client] => Some(key(client).ok_or(Refusal::BadClient)?),
         _ => return Err(Refusal::BadClient),
     };
     Ok(Who { client, since })
@@ -344,8 +354,11 @@ mod tests {
         ];
         for (query, expected) in cases {
             let expected = expected.map(|(client, since)| Who { client, since });
-            assert_eq!(who("/", query), expected, "{query:?}");
+            assert_eq!(who("/", query, None), expected, "{query:?}");
         }
+        let anns = ClientKey::of_subject("/", "sixteen_letters-", "ann");
+        let who = who("/", "client=sixteen_letters-", Some("ann"));
+        assert_eq!(who.map(|who| who.client), Ok(anns));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod accept;
 mod api;
 mod certificate;
+mod credential;
 mod feed;
 mod gates;
 mod listener;
@@ -17,13 +18,15 @@ mod sse;
 mod upgrade;
 mod worker;
 
+pub use crate::auth::Unauthorized;
 pub use certificate::TlsError;
 pub use feed::{Feed, FeedError};
 pub use refusal::Refusal;
 
 use crate::{
-    config::{Config, Problem},
-    connections::Connections,
+    auth::Auth,
+    config::{Config, Problem, Rights},
+    connections::{Connections, Rates},
     fanout::{Inbox, Vital},
     room::{Constructor, Kinds, PathPattern, RoomKind},
     server::{CloseSessions, Finish, Recovered, StartupError, StateServer, Times},
@@ -38,8 +41,9 @@ use rustls::ServerConfig;
 use std::{
     collections::HashMap,
     fmt,
+    fs::File,
     future::Future,
-    io,
+    io::{self, Read},
     net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex, atomic::AtomicU64},
     time::Duration,
@@ -73,6 +77,8 @@ pub enum StartError {
     Rooms(Vec<Problem>),
     /// The certificate cannot be used, or its key.
     Tls(TlsError),
+    /// Tokens or keys cannot be used.
+    Auth(Vec<Problem>),
     /// The journal cannot be used.
     Journal(StartupError),
     /// An address cannot be listened on.
@@ -89,7 +95,7 @@ impl std::error::Error for StartError {}
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rooms(problems) => {
+            Self::Rooms(problems) | Self::Auth(problems) => {
                 let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
                 f.write_str(&lines.join("\n"))
             }
@@ -132,13 +138,16 @@ impl fmt::Display for RunError {
 struct Rooms {
     kinds: Kinds,
     plans: Vec<RoomPlan>,
+    /// What those without a token may do in each.
+    anonymous: Vec<Option<Rights>>,
     /// Indexes of those that are no patterns, by path.
     by_path: HashMap<String, usize>,
 }
 
 impl Rooms {
     fn open(config: &Config, kinds: Kinds) -> Result<Self, Vec<Problem>> {
-        let mut rooms = Self { kinds, plans: Vec::new(), by_path: HashMap::new() };
+        let mut rooms =
+            Self { kinds, plans: Vec::new(), anonymous: Vec::new(), by_path: HashMap::new() };
         let mut problems = Vec::new();
         // A room without a kind has been complained of already.
         for room in config.rooms.iter().filter(|room| !room.kind.is_empty()) {
@@ -152,6 +161,7 @@ impl Rooms {
                     if !path.has_name() {
                         rooms.by_path.insert(room.path.clone(), rooms.plans.len());
                     }
+                    rooms.anonymous.push(room.anonymous);
                     rooms.plans.push(RoomPlan { path, kind, max_rooms: room.max_rooms });
                 }
                 (kind, path) => {
@@ -171,6 +181,11 @@ impl Rooms {
             None => self.plans.iter().position(|plan| plan.path.matches(path))?,
         };
         Some((Place { plan: index, path: path.into() }, &self.plans[index].kind))
+    }
+
+    /// What those without a token may do there.
+    fn anonymous(&self, place: &Place) -> Option<Rights> {
+        self.anonymous[place.plan]
     }
 }
 
@@ -205,11 +220,33 @@ fn local_addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
     listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
 }
 
+/// The largest file with a token or a key that is read: keys have a few hundred bytes.
+const MAX_SECRET_FILE_BYTES: u64 = 64 * 1024;
+
+/// Reads the tokens and keys that the configuration names, and checks them.
+///
+/// # Errors
+/// All problems, each with its place.
+pub fn check_auth(config: &Config) -> Result<(), Vec<Problem>> {
+    open_auth(config).map(|_| ())
+}
+
+fn open_auth(config: &Config) -> Result<Auth, Vec<Problem>> {
+    Auth::open(&config.auth, |file| {
+        let mut text = String::new();
+        File::open(file)
+            .and_then(|file| file.take(MAX_SECRET_FILE_BYTES).read_to_string(&mut text))
+            .map_err(|error| format!("cannot be read: {error}"))?;
+        Ok(text)
+    })
+}
+
 /// A server whose journal and addresses are open and which serves once it is [run](Server::run).
 #[derive(Debug)]
 pub struct Server {
     config: Arc<Config>,
     rooms: Arc<Rooms>,
+    auth: Auth,
     recovered: Recovered,
     tls: Option<Arc<ServerConfig>>,
     listeners: Vec<TcpListener>,
@@ -253,7 +290,7 @@ impl Server {
         Builder { config, kinds: Kinds::default() }
     }
 
-    /// Checks the rooms and the certificate, opens the journal and reads it, and opens the
+    /// Checks the rooms and the certificate, reads tokens and keys, opens the journal and reads it, and opens the
     /// addresses.
     ///
     /// # Errors
@@ -265,6 +302,7 @@ impl Server {
     fn open(config: Config, kinds: Kinds) -> Result<Self, StartError> {
         let rooms = Arc::new(Rooms::open(&config, kinds).map_err(StartError::Rooms)?);
         let tls = certificate::load(&config.server.tls).map_err(StartError::Tls)?;
+        let auth = open_auth(&config).map_err(StartError::Auth)?;
         let recovered =
             Recovered::open(&config, &rooms.plans, &rooms.kinds).map_err(StartError::Journal)?;
         let listeners = listen(&config.server.bind)?;
@@ -272,6 +310,7 @@ impl Server {
         Ok(Self {
             config: Arc::new(config),
             rooms,
+            auth,
             recovered,
             tls,
             addresses: local_addresses(&listeners),
@@ -325,6 +364,7 @@ impl Server {
         let Self {
             config,
             rooms,
+            auth,
             recovered,
             tls,
             listeners,
@@ -349,10 +389,19 @@ impl Server {
         let connections = Connections::new(
             config.limits.max_connections,
             config.limits.max_connections_per_address,
+            Rates {
+                actions_per_second: config.limits.actions_per_second,
+                actions_burst: config.limits.actions_burst,
+                actions_per_second_per_address: config.limits.actions_per_second_per_address,
+                connections_per_second_per_address: config
+                    .limits
+                    .connections_per_second_per_address,
+            },
         );
         let factory = WorkerFactory(Arc::new(WorkerParts {
             config: config.clone(),
             rooms,
+            auth,
             connections,
             epoch,
             server,

@@ -1,12 +1,12 @@
 //! What the gates answer when they do not let a request through.
 
-use crate::{logging::log_limited, protocol::action::MAX_ID};
+use crate::{auth::Unauthorized, logging::log_limited, protocol::action::MAX_ID};
 use actix_web::{
     HttpResponse,
     http::{StatusCode, header},
 };
 use serde::Serialize;
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// Why a request is refused, and with it the status and the JSON body of the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,14 @@ pub enum Refusal {
     NoSuchPage,
     /// The page's origin is not in `origins.allow`.
     OriginForbidden(String),
+    /// There is no good token.
+    Unauthorized(Unauthorized),
+    /// Several tokens, and not the same.
+    DifferentTokens,
+    /// The token is good, but not for this room.
+    Forbidden,
+    /// `limits.connections_per_second_per_address`, or that for actions, is reached, for so long.
+    TooFast(Duration),
     /// `limits.max_connections` is reached.
     ServerFull,
     /// `limits.max_connections_per_address` is reached.
@@ -56,14 +64,16 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::NoSuchRoom(_) | Self::NoSuchPage => StatusCode::NOT_FOUND,
-            Self::OriginForbidden(_) => StatusCode::FORBIDDEN,
+            Self::OriginForbidden(_) | Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::ServerFull | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
-            Self::AddressFull => StatusCode::TOO_MANY_REQUESTS,
+            Self::AddressFull | Self::TooFast(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::BadHandshake(_)
             | Self::BadClient
             | Self::BadSince
             | Self::BadKey
-            | Self::BadBody => StatusCode::BAD_REQUEST,
+            | Self::BadBody
+            | Self::DifferentTokens => StatusCode::BAD_REQUEST,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BadVersion | Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
@@ -77,6 +87,10 @@ impl Refusal {
             Self::NoSuchRoom(_) => "no_such_room",
             Self::NoSuchPage => "no_such_page",
             Self::OriginForbidden(_) => "origin_forbidden",
+            Self::Unauthorized(_) => "unauthorized",
+            Self::DifferentTokens => "different_tokens",
+            Self::Forbidden => "forbidden",
+            Self::TooFast(_) => "rate_limited",
             Self::ServerFull => "server_full",
             Self::AddressFull => "address_full",
             Self::BadHandshake(_) => "bad_handshake",
@@ -99,16 +113,22 @@ impl Refusal {
             Self::OriginForbidden(_) => Some("add the origin to origins.allow"),
             Self::ServerFull => Some("raise limits.max_connections"),
             Self::AddressFull => Some("raise limits.max_connections_per_address"),
+            Self::TooFast(_) => Some("raise the limits of its address, in [limits]"),
             _ => None,
         }
     }
 
-    /// The answer. Logged here, a line a second at most.
-    pub fn to_response(&self) -> HttpResponse {
+    /// Logs it, a line a second at most.
+    pub(super) fn log(&self) {
         match self.how_to_allow() {
             Some(how) => log_limited!(log::Level::Info, "refused: {self}; to allow it, {how}"),
             None => log_limited!(log::Level::Info, "refused: {self}"),
         }
+    }
+
+    /// The answer. Logged here.
+    pub fn to_response(&self) -> HttpResponse {
+        self.log();
         let mut response = HttpResponse::build(self.status());
         match self {
             Self::BadVersion => {
@@ -120,6 +140,18 @@ impl Refusal {
             }
             Self::ServerFull | Self::AddressFull | Self::Stopping => {
                 response.insert_header((header::RETRY_AFTER, "5"));
+            }
+            Self::TooFast(wait) => {
+                // Whole seconds, so at least one.
+                response.insert_header((header::RETRY_AFTER, wait.as_secs() + 1));
+            }
+            // RFC 6750, section 3.
+            Self::Unauthorized(Unauthorized::NoToken) => {
+                response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+            }
+            Self::Unauthorized(Unauthorized::BadToken(_)) => {
+                let challenge = "Bearer error=\"invalid_token\"";
+                response.insert_header((header::WWW_AUTHENTICATE, challenge));
             }
             Self::MethodNotAllowed(allowed) => {
                 response.insert_header((header::ALLOW, *allowed));
@@ -142,6 +174,10 @@ impl fmt::Display for Refusal {
             Self::OriginForbidden(origin) => {
                 write!(f, "pages from {origin:?} may not connect to this server")
             }
+            Self::Unauthorized(why) => why.fmt(f),
+            Self::DifferentTokens => f.write_str("the request has several tokens: send one"),
+            Self::Forbidden => f.write_str("this is not allowed to you here"),
+            Self::TooFast(_) => f.write_str("your address does too much at a time"),
             Self::ServerFull => f.write_str("the server has all the connections it may have"),
             Self::AddressFull => f.write_str("your address has all the connections it may have"),
             Self::BadHandshake(what) => write!(f, "this is no WebSocket handshake: {what}"),

@@ -2,14 +2,16 @@
 
 use super::{
     api::{self, Posted},
-    gates, pages,
+    credential, gates, pages,
     refusal::Refusal,
     sse, upgrade,
     worker::{WorkerFactory, WorkerParts},
 };
 use crate::{
+    auth::{Access, Bearer, UnixSeconds},
+    config::RefusalStyle,
     connections::{Full, Permit},
-    protocol::Dialect,
+    protocol::{CloseCode, Dialect},
     room::RoomKind,
     session::{Plan, Worker},
     state::Place,
@@ -25,7 +27,11 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     rc::Rc,
     sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+
+/// No timer counts further; a session that lasts longer is ended, and comes back.
+const LONGEST_SESSION: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// An `App` for this thread. Its routes are all there is.
 pub fn app(
@@ -82,9 +88,15 @@ async fn room(request: HttpRequest, body: web::Payload) -> HttpResponse {
 impl Edge {
     async fn list(&self, request: &HttpRequest) -> Result<HttpResponse, Refusal> {
         gates::read_only(request.method())?;
-        let headers = request.headers();
-        gates::origin(&self.parts.config.origins.allow, headers)?;
-        api::list(&self.worker.server, headers.get(header::ORIGIN), |_| true).await
+        let bearer = self.identify(request)?;
+        let may_read = |path: &str| {
+            let anonymous =
+                self.parts.rooms.at(path).and_then(|(place, _)| self.parts.rooms.anonymous(&place));
+            let access = self.parts.auth.access(&bearer, path, anonymous);
+            access.is_ok_and(|access| access.rights.read)
+        };
+        let origin = request.headers().get(header::ORIGIN);
+        api::list(&self.worker.server, origin, may_read).await
     }
 
     async fn answer(
@@ -107,8 +119,14 @@ impl Edge {
                 Ok(api::preflight(origin))
             }
             Method::POST => {
-                let permit = self.admit(request)?.into();
-                let client = api::client(path, headers)?;
+                let access = self.authorize(request, &place)?;
+                if !access.rights.act {
+                    return Err(Refusal::Forbidden);
+                }
+                let permit = self.admit(request)?;
+                permit.act().map_err(Refusal::TooFast)?;
+                let permit = permit.into();
+                let client = api::client(path, headers, access.subject.as_deref())?;
                 let limits = &self.parts.config.limits;
                 let (max, limit) = (limits.max_message_bytes, limits.handshake_timeout);
                 let message = api::read(body, headers, max, limit).await?;
@@ -119,7 +137,7 @@ impl Edge {
                 self.stream(request, place, kind)
             }
             Method::GET | Method::HEAD if api::wants_json(headers) => {
-                gates::origin(&self.parts.config.origins.allow, headers)?;
+                self.authorize(request, &place)?;
                 api::show(&self.worker.server, &self.parts.epoch, place, origin).await
             }
             Method::GET | Method::HEAD => {
@@ -140,17 +158,25 @@ impl Edge {
         let headers = request.headers();
         gates::handshake(request.method(), request.version(), headers)?;
         self.require_socket(request)?;
+        let access = match self.authorize(request, &place) {
+            Ok(access) => access,
+            Err(refusal) => return self.turn_away(request, refusal),
+        };
         let dialect = gates::dialect(headers, kind.speech());
         let who = match dialect {
             Dialect::Classic => Default::default(),
-            Dialect::V1 => gates::who(&place.path, request.query_string())?,
+            Dialect::V1 => {
+                gates::who(&place.path, request.query_string(), access.subject.as_deref())?
+            }
         };
         let permit = self.admit(request)?.into();
         let agreement = gates::extensions(headers, self.worker.compression);
         let (compression, extensions) =
             agreement.map(|agreed| (agreed.compression, agreed.answer)).unzip();
-        let (client, since) = (who.client, who.since);
-        let plan = Plan { place, kind, dialect, compression, client, since, permit };
+        let gates::Who { client, since } = who;
+        let ends_at = ends_at(&access);
+        let plan =
+            Plan { place, kind, dialect, compression, client, since, access, ends_at, permit };
         upgrade::accept(request, plan, extensions)
             .ok_or(Refusal::BadHandshake("its headers contradict each other"))
     }
@@ -164,22 +190,61 @@ impl Edge {
     ) -> Result<HttpResponse, Refusal> {
         let headers = request.headers();
         let origin = headers.get(header::ORIGIN);
+        let access = self.authorize(request, &place)?;
         if request.method() == Method::HEAD {
-            gates::origin(&self.parts.config.origins.allow, headers)?;
             return Ok(sse::head(origin));
         }
         let permit = self.admit(request)?.into();
         let (dialect, since) = (Dialect::Classic, gates::last_event_id(headers));
-        let (client, compression) = (None, None);
-        let plan = Plan { place, kind, dialect, compression, client, since, permit };
+        let (client, compression, ends_at) = (None, None, ends_at(&access));
+        let plan =
+            Plan { place, kind, dialect, compression, client, since, access, ends_at, permit };
         Ok(sse::respond(plan, &self.worker, origin))
     }
 
-    /// The gates that every session passes: origin, then a place.
+    /// The gates that say who it is: how fast its address comes, the page's origin, the token.
+    fn identify(&self, request: &HttpRequest) -> Result<Bearer, Refusal> {
+        let (parts, headers) = (&*self.parts, request.headers());
+        parts.connections.knock(address(request)).map_err(Refusal::TooFast)?;
+        gates::origin(&parts.config.origins.allow, headers)?;
+        if !parts.auth.asks_for_tokens() {
+            return Ok(Bearer::default());
+        }
+        let cookie = &parts.config.auth.cookie;
+        let token = credential::find(headers, request.query_string(), cookie)?;
+        let token = token.as_ref().map(|token| token.expose());
+        parts.auth.bearer(token, unix_seconds()).map_err(Refusal::Unauthorized)
+    }
+
+    /// Who may read in the room, and what else it may do there.
+    fn authorize(&self, request: &HttpRequest, place: &Place) -> Result<Access, Refusal> {
+        let bearer = self.identify(request)?;
+        let anonymous = self.parts.rooms.anonymous(place);
+        let access = self.parts.auth.access(&bearer, &place.path, anonymous);
+        let access = access.map_err(Refusal::Unauthorized)?;
+        if access.rights.read { Ok(access) } else { Err(Refusal::Forbidden) }
+    }
+
+    /// Tells a client that it may not connect in the way that it can understand: a page sees no
+    /// status, but a close code.
+    fn turn_away(&self, request: &HttpRequest, refusal: Refusal) -> Result<HttpResponse, Refusal> {
+        let in_v1 = gates::offers_v1(request.headers());
+        let as_text = self.parts.config.auth.refusal == RefusalStyle::Message;
+        let (dialect, text, code) = match &refusal {
+            Refusal::Unauthorized(_) if in_v1 => (Dialect::V1, None, CloseCode::UNAUTHORIZED),
+            Refusal::Forbidden if in_v1 => (Dialect::V1, None, CloseCode::FORBIDDEN),
+            Refusal::Unauthorized(_) if as_text => {
+                (Dialect::Classic, Some("unauthorized"), CloseCode::NORMAL)
+            }
+            _ => return Err(refusal),
+        };
+        refusal.log();
+        upgrade::turn_away(request, dialect, upgrade::Farewell { text, code }).ok_or(refusal)
+    }
+
+    /// The last gate: a place.
     fn admit(&self, request: &HttpRequest) -> Result<Permit, Refusal> {
-        gates::origin(&self.parts.config.origins.allow, request.headers())?;
-        let address = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |at| at.ip());
-        self.parts.connections.admit(address).map_err(|full| match full {
+        self.parts.connections.admit(address(request)).map_err(|full| match full {
             Full::Server => Refusal::ServerFull,
             Full::Address => Refusal::AddressFull,
         })
@@ -192,4 +257,19 @@ impl Edge {
             None => Err(Refusal::BadHandshake("a handshake has no body")),
         }
     }
+}
+
+fn address(request: &HttpRequest) -> IpAddr {
+    request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |at| at.ip())
+}
+
+fn unix_seconds() -> UnixSeconds {
+    UnixSeconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
+}
+
+/// When the access ends, by the clock that does not jump.
+fn ends_at(access: &Access) -> Option<Instant> {
+    let end = Duration::from_secs(access.expires_at?.0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Some(Instant::now() + end.saturating_sub(now).min(LONGEST_SESSION))
 }

@@ -55,10 +55,12 @@ impl Spins {
 
 /// Answers with the events of `plan`'s room. `origin` is the page's, which the gate let pass.
 pub fn respond(plan: Plan, worker: &Worker, origin: Option<&header::HeaderValue>) -> HttpResponse {
+    let attachment = worker.seat(WireForm::EventStream, Link::Body);
+    attachment.outlet().end_at(plan.ends_at);
     let stream = EventStream {
         plan,
         server: worker.server.clone(),
-        attachment: worker.seat(WireForm::EventStream, Link::Body),
+        attachment,
         presence: None,
         spins: Spins::default(),
     };

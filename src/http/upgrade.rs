@@ -5,9 +5,12 @@
 //! asks the same `App` as all other requests. A 101 from it carries a [`Plan`] in its extensions:
 //! then a [`Session`] starts on the socket. Anything else is written here, and the connection ends.
 
-use super::listener;
+use super::{credential, listener};
 use crate::{
-    protocol::Dialect,
+    protocol::{
+        CloseCode, Dialect,
+        frame::{self, Opcode},
+    },
     session::{Plan, Session, Worker},
     socket::Socket,
 };
@@ -61,17 +64,46 @@ pub fn accept(
     plan: Plan,
     extensions: Option<String>,
 ) -> Option<HttpResponse> {
+    let mut response = switching(request, plan.dialect, extensions)?;
+    response.extensions_mut().insert(plan);
+    Some(response)
+}
+
+/// What is said to a client that is upgraded only to be told why it may not stay.
+#[derive(Debug, Clone, Copy)]
+pub struct Farewell {
+    /// A text before the close.
+    pub text: Option<&'static str>,
+    /// Why.
+    pub code: CloseCode,
+}
+
+/// Answers 101 to a client that speaks `dialect`, with a `farewell` for the upgrade service to say.
+/// It enters no room. `None` as for [`accept`].
+pub fn turn_away(
+    request: &HttpRequest,
+    dialect: Dialect,
+    farewell: Farewell,
+) -> Option<HttpResponse> {
+    let mut response = switching(request, dialect, None)?;
+    response.extensions_mut().insert(farewell);
+    Some(response)
+}
+
+fn switching(
+    request: &HttpRequest,
+    dialect: Dialect,
+    extensions: Option<String>,
+) -> Option<HttpResponse> {
     let mut answer = actix_web_actors::ws::handshake(request).ok()?;
-    if plan.dialect == Dialect::V1 {
+    if dialect == Dialect::V1 {
         // Not by handshake_with_protocols, which looks at the first of several header lines only.
         answer.insert_header((header::SEC_WEBSOCKET_PROTOCOL, Dialect::V1_NAME));
     }
     if let Some(extensions) = extensions {
         answer.insert_header((header::SEC_WEBSOCKET_EXTENSIONS, extensions));
     }
-    let mut response = answer.finish();
-    response.extensions_mut().insert(plan);
-    Some(response)
+    Some(answer.finish())
 }
 
 /// Makes the upgrade service of a worker thread from that thread's `App`.
@@ -135,7 +167,8 @@ where
             request.extensions_mut().insert(HasSocket);
             // Without the query: it has the client's identity, a secret.
             let (method, path) = (request.method(), request.path());
-            log::trace!("opening handshake: {method} {path} {:?}", request.headers());
+            let headers = credential::Masked(request.headers());
+            log::trace!("opening handshake: {method} {path} {headers}");
             match app.call(request).await {
                 Ok(response) => carry_out(response, socket, &worker).await,
                 Err(error) => log::error!("an upgrade failed inside the server: {error:?}"),
@@ -154,9 +187,13 @@ async fn carry_out<B: MessageBody>(
     let (request, mut response) = response.into_parts();
     drop(request);
     let plan = response.extensions_mut().remove::<Plan>();
+    let farewell = response.extensions_mut().remove::<Farewell>();
     let result = match (response.status(), plan) {
         (StatusCode::SWITCHING_PROTOCOLS, Some(plan)) => {
             switch(response.into(), socket, plan, worker).await
+        }
+        (StatusCode::SWITCHING_PROTOCOLS, None) if let Some(farewell) = farewell => {
+            bid_farewell(response.into(), socket, farewell).await
         }
         (StatusCode::SWITCHING_PROTOCOLS, None) => {
             log::error!("a 101 without a plan: only a room's gates may answer 101");
@@ -184,6 +221,23 @@ async fn switch<B>(
     listener::leave_to_heartbeat(parts.io.tcp());
     Session::start_on(parts.io, parts.read_buf, plan, worker);
     Ok(())
+}
+
+/// Writes the 101, the farewell and FIN, and reads what the client still sends.
+async fn bid_farewell<B>(
+    response: Response<B>,
+    socket: Framed<Socket, h1::Codec>,
+    Farewell { text, code }: Farewell,
+) -> io::Result<()> {
+    let mut parts = socket.into_parts();
+    let head = (response.drop_body(), BodySize::None);
+    parts.codec.encode(h1::Message::Item(head), &mut parts.write_buf)?;
+    if let Some(text) = text {
+        parts.write_buf.extend_from_slice(&frame::encode(Opcode::Text, text.as_bytes()));
+    }
+    let reason = if code == CloseCode::NORMAL { "" } else { code.meaning() };
+    parts.write_buf.extend_from_slice(&frame::encode_close(code, reason));
+    timeout(REFUSAL_TIMEOUT, write_and_drain(&mut parts.io, &parts.write_buf)).await?
 }
 
 /// Writes a refusal so that it arrives: all of it, then FIN, then what the client still sends is

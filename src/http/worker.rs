@@ -2,6 +2,7 @@
 
 use super::Rooms;
 use crate::{
+    auth::Auth,
     config::{self, Config},
     connections::Connections,
     fanout::{Audience, Drain, Drained, Fanout, HeartbeatTimes, Inbox, Vital},
@@ -30,6 +31,7 @@ pub struct WorkerFactory(pub(super) Arc<WorkerParts>);
 pub struct WorkerParts {
     pub(super) config: Arc<Config>,
     pub(super) rooms: Arc<Rooms>,
+    pub(super) auth: Auth,
     pub(super) connections: Connections,
     pub(super) epoch: String,
     pub(super) server: Addr<StateServer>,

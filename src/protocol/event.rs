@@ -98,12 +98,14 @@ pub struct Refused {
     pub id: Option<u64>,
     /// It had been refused before.
     pub is_duplicate: bool,
+    /// When the action may be sent again, if that is known: after so many milliseconds.
+    pub retry_after_ms: Option<u64>,
 }
 
 impl Refused {
     /// A first refusal of the action with this number.
     pub fn new(error: ActionError, id: Option<u64>) -> Self {
-        Self { error, id, is_duplicate: false }
+        Self { error, id, is_duplicate: false, retry_after_ms: None }
     }
 }
 
@@ -139,6 +141,8 @@ enum Wire<'a> {
         id: Option<u64>,
         #[serde(skip_serializing_if = "Option::is_none")]
         retry: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
         #[serde(skip_serializing_if = "is_false")]
         duplicate: bool,
     },
@@ -200,11 +204,12 @@ impl Event {
             Self::Ack { id, seq, is_duplicate } => {
                 Wire::Ack { id: *id, seq: *seq, duplicate: *is_duplicate }
             }
-            Self::Error(Refused { error, id, is_duplicate }) => Wire::Error {
+            Self::Error(Refused { error, id, is_duplicate, retry_after_ms }) => Wire::Error {
                 code: error.code.as_str(),
                 message: &error.message,
                 id: *id,
                 retry: in_v1.then_some(error.code.may_be_sent_again()),
+                retry_after_ms: retry_after_ms.filter(|_| in_v1),
                 duplicate: *is_duplicate,
             },
         };
@@ -255,7 +260,7 @@ mod tests {
 
     fn duplicate_error(code: ErrorCode, message: &str, id: u64) -> Event {
         let error = ActionError::new(code, message);
-        Event::Error(Refused { error, id: Some(id), is_duplicate: true })
+        Event::Error(Refused { is_duplicate: true, ..Refused::new(error, Some(id)) })
     }
 
     /// The events of `tests/golden/v1-events.json`, by what that says they are about.
@@ -321,6 +326,20 @@ mod tests {
                 error(Code::Forgotten, "this client is not known", Some(2)),
             ),
             ("an error of a number that is too old", error(Code::IdTooOld, "too old", Some(1))),
+            (
+                "an error of one who may not act",
+                error(Code::Forbidden, "this token is not for actions", Some(3)),
+            ),
+            (
+                "an error after which to wait",
+                Event::Error(Refused {
+                    retry_after_ms: Some(1_250),
+                    ..Refused::new(
+                        ActionError::new(Code::RateLimited, "more than 50 actions in a second"),
+                        Some(4),
+                    )
+                }),
+            ),
             ("an error of a field", error(Code::BadField, "\"action\" is missing", None)),
         ]
     }

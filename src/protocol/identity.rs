@@ -18,25 +18,43 @@ impl ClientKey {
     /// that is no identity: [`CLIENT_LENGTHS`] characters of `A-Z a-z 0-9 - _` (base64url, RFC
     /// 4648, section 5).
     pub fn new(room: &str, client: &str) -> Option<Self> {
+        Self::of(room, client, None)
+    }
+
+    /// The same for a client whose connection is `subject`'s: somebody else who knows the identity
+    /// is another client.
+    pub fn of_subject(room: &str, client: &str, subject: &str) -> Option<Self> {
+        Self::of(room, client, Some(subject))
+    }
+
+    fn of(room: &str, client: &str, subject: Option<&str>) -> Option<Self> {
         let is_url_safe = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         if !CLIENT_LENGTHS.contains(&client.len()) || !client.bytes().all(is_url_safe) {
             return None;
         }
-        // A path has no NUL, so no two pairs are hashed alike.
+        // A path has no NUL, nor has an identity, so no two clients are hashed alike.
         let mut hash = Sha256::new();
         hash.update(room);
         hash.update([0]);
         hash.update(client);
+        if let Some(subject) = subject {
+            hash.update([0]);
+            hash.update(subject);
+        }
         hash.finalize().first_chunk().copied().map(Self)
     }
 
     /// The key of the client that a request to the room at the path `room` is, by its
-    /// `Idempotency-Key`. No identity of a client has the same.
-    pub fn of_request(room: &str, key: &[u8]) -> Self {
+    /// `Idempotency-Key`, and whose it is. No identity of a client has the same. The key has no NUL.
+    pub fn of_request(room: &str, key: &[u8], subject: Option<&str>) -> Self {
         let mut hash = Sha256::new();
         hash.update(room);
         hash.update([0, 0]);
         hash.update(key);
+        if let Some(subject) = subject {
+            hash.update([0]);
+            hash.update(subject);
+        }
         let hash: [u8; 32] = hash.finalize().into();
         Self(*hash.first_chunk().expect("16 is less than 32"))
     }
@@ -64,6 +82,21 @@ mod tests {
         for (client, is_identity) in cases {
             assert_eq!(ClientKey::new("/", client).is_some(), is_identity, "{client:?}");
         }
+    }
+
+    #[test]
+    fn a_key_is_of_one_subject() {
+        let of = |subject| ClientKey::of_subject("/", "sixteen_letters-", subject);
+        assert_eq!(of("ann"), of("ann"));
+        assert_ne!(of("ann"), of("bob"));
+        assert_ne!(of(""), ClientKey::new("/", "sixteen_letters-"));
+        assert_eq!(ClientKey::of_subject("/", "short", "ann"), None);
+        let key = of("ann").expect("an identity");
+        let kept: String = key.0.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(
+            kept, "5705d976bd494eb96771a2efceef49be",
+            "journals hold keys: they must stay as they are"
+        );
     }
 
     #[test]

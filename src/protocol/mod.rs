@@ -97,6 +97,10 @@ pub enum ErrorCode {
     IdGap,
     /// The journal could not keep the action, so nothing changed. Try again later.
     NotDurable,
+    /// The client may be here, but not act. Ask whoever gave you the token.
+    Forbidden,
+    /// More actions than the limits allow. Wait, then send it again.
+    RateLimited,
 }
 
 impl ErrorCode {
@@ -118,12 +122,14 @@ impl ErrorCode {
             Self::Forgotten => "forgotten",
             Self::IdGap => "id_gap",
             Self::NotDurable => "not_durable",
+            Self::Forbidden => "forbidden",
+            Self::RateLimited => "rate_limited",
         }
     }
 
     /// Whether nothing was decided: the same action may be sent again.
     pub fn may_be_sent_again(self) -> bool {
-        matches!(self, Self::TooManyRooms | Self::IdGap | Self::NotDurable)
+        matches!(self, Self::TooManyRooms | Self::IdGap | Self::NotDurable | Self::RateLimited)
     }
 }
 
@@ -155,7 +161,7 @@ impl fmt::Display for ActionError {
 mod tests {
     use super::*;
 
-    const CODES: [ErrorCode; 15] = [
+    const CODES: [ErrorCode; 17] = [
         ErrorCode::BadJson,
         ErrorCode::UnknownAction,
         ErrorCode::BadField,
@@ -171,6 +177,8 @@ mod tests {
         ErrorCode::Forgotten,
         ErrorCode::IdGap,
         ErrorCode::NotDurable,
+        ErrorCode::Forbidden,
+        ErrorCode::RateLimited,
     ];
 
     /// Does not compile when there is a code that [`CODES`] may lack.
@@ -191,6 +199,8 @@ mod tests {
             ErrorCode::Forgotten => 12,
             ErrorCode::IdGap => 13,
             ErrorCode::NotDurable => 14,
+            ErrorCode::Forbidden => 15,
+            ErrorCode::RateLimited => 16,
         }
     }
 

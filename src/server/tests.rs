@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    connections::Connections,
+    connections::{Connections, Rates},
     journal::{Journal, JournalError, MemoryJournal, Take},
     protocol::{ClientKey, Dialect, Message, WireForm},
     room::{Kinds, PathPattern, SessionId, kind},
@@ -297,7 +297,7 @@ impl Setting {
 #[test]
 fn a_connection_that_acts_and_goes_keeps_its_place_until_it_is_answered() {
     let mut setting = setting_with(Unsaved::default(), true);
-    let connections = Connections::new(1, 0);
+    let connections = Connections::new(1, 0, Rates::default());
     let address = std::net::IpAddr::from([127, 0, 0, 1]);
     let permit = Arc::new(connections.admit(address).expect("a place"));
     let watch = setting.watch.clone();
