@@ -17,7 +17,7 @@ use crate::{
         ActionError, ClientKey, CloseCode, Dialect, ErrorCode, Event, MAX_IN_FLIGHT, Message,
         Refused, Welcome,
     },
-    room::{self, Effect, Room, RoomId, RoomKind, SessionId, Speech, UnixMicros},
+    room::{self, Effect, Moment, Room, RoomId, RoomKind, SessionId, Speech, UnixMicros},
 };
 use snapshot::{Saved, SavedRoom, SavedState};
 use std::{
@@ -427,6 +427,7 @@ impl State {
             session: visitor.session.id.0,
             epoch: self.facts.epoch.clone(),
             seq: self.position,
+            missed: false,
             last_id: record.map(|record| record.last_id),
             refused: record.map(Record::refused).unwrap_or_default(),
             forgotten_until: self.clients.forgotten_until(),
@@ -449,7 +450,7 @@ impl State {
         if !open.users.remove(&session) {
             return;
         }
-        open.room.left(session.id);
+        open.room.left(session.id, self.last_at);
         if let Some(client) = client
             && self.acts_for(&client, session)
         {
@@ -514,7 +515,8 @@ impl State {
         let from = sender.map(|sender| sender.session.id);
         match &entry.deed {
             Deed::Apply(action) => {
-                let effects = open.room.apply(action, from, entry.at)?;
+                let effects =
+                    open.room.apply(action, from, Moment { seq: self.position, at: entry.at })?;
                 if effects.iter().any(|effect| matches!(effect, Effect::State(_))) {
                     open.seq = self.position;
                 }
@@ -537,7 +539,7 @@ impl State {
         out: &mut Vec<Delivery>,
     ) {
         let Some(open) = self.rooms.get_mut(room.0 as usize) else { return };
-        let result = open.room.apply(action, Some(sender.session.id), at);
+        let result = open.room.apply(action, Some(sender.session.id), Moment { seq: 0, at });
         self.tell(room, Some(sender), result, out);
     }
 
@@ -567,6 +569,11 @@ impl State {
                 Some(Delivery::Broadcast { room, topic: Topic::State, event })
             }
             Effect::Reply(event) => Some(Delivery::Direct { session: session?, event }),
+            Effect::Tick(_)
+            | Effect::Change(_)
+            | Effect::Broadcast(_)
+            | Effect::Others(_)
+            | Effect::Show(..) => None,
             Effect::CloseSender => {
                 Some(Delivery::Close { session: session?, code: CloseCode::NORMAL })
             }
@@ -645,7 +652,7 @@ impl State {
     }
 
     fn users_event(&self, room: RoomId) -> Event {
-        Event::Users { count: self.rooms[room.0 as usize].users.len() }
+        Event::Users { count: self.rooms[room.0 as usize].users.len(), names: None }
     }
 
     /// Tells the room how many are in it, or notes that it must be told later. Says which.

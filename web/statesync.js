@@ -38,6 +38,7 @@ export const CLOSE_CODES = Object.freeze([
   { first: 1013, last: 1013, comesBack: true, meaning: "the server is too busy" },
   { first: 4409, last: 4409, comesBack: false, meaning: "another connection has taken this client's place" },
   { first: 4400, last: 4499, comesBack: false, meaning: "the server has refused this client" },
+  { first: 4508, last: 4508, comesBack: true, meaning: "the client was too slow for what must not be skipped" },
   { first: 4500, last: 4599, comesBack: true, meaning: "the server could not go on" },
 ]);
 

@@ -18,6 +18,10 @@ impl CloseCode {
     pub const INVALID_PAYLOAD: Self = Self(1007);
     /// A message over `limits.max_message`.
     pub const TOO_LARGE: Self = Self(1009);
+    /// The server has as many rooms as it may: come back.
+    pub const TRY_AGAIN_LATER: Self = Self(1013);
+    /// The client is too slow for what must not be skipped: come back, and ask for what is missing.
+    pub const TOO_SLOW: Self = Self(4508);
     /// A newer connection has the same client identity.
     pub const TAKEN_OVER: Self = Self(4409);
 
@@ -49,7 +53,7 @@ pub struct Advice {
 
 /// All advice there is. A code that is not in it means that the connection was lost: come back.
 /// Of two rows for one code, the first counts.
-pub const ADVICE: [Advice; 12] = [
+pub const ADVICE: [Advice; 13] = [
     advice(1000, 1000, false, "the server has closed the connection"),
     advice(1001, 1001, true, "the server is going away"),
     advice(1002, 1002, false, "the WebSocket protocol was broken"),
@@ -61,6 +65,7 @@ pub const ADVICE: [Advice; 12] = [
     advice(1013, 1013, true, "the server is too busy"),
     advice(4409, 4409, false, "another connection has taken this client's place"),
     advice(4400, 4499, false, "the server has refused this client"),
+    advice(4508, 4508, true, "the client was too slow for what must not be skipped"),
     advice(4500, 4599, true, "the server could not go on"),
 ];
 

@@ -4,7 +4,7 @@ use super::{
     Dialect, Event, Message,
     frame::{self, Opcode},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::sync::OnceLock;
 
 /// How an event is written for a session.
@@ -52,10 +52,21 @@ impl EncodedEvent {
 
 /// The bytes of an event that one session alone is told.
 pub fn encode(event: &Event, form: WireForm) -> Bytes {
-    match (form, event.to_message(form.dialect())) {
+    let mut messages = event.to_messages(form.dialect()).into_iter();
+    let first = messages.next().map(|message| encode_message(&message, form)).unwrap_or_default();
+    if messages.len() == 0 {
+        return first;
+    }
+    let mut bytes = BytesMut::from(&*first);
+    messages.for_each(|message| bytes.extend_from_slice(&encode_message(&message, form)));
+    bytes.freeze()
+}
+
+fn encode_message(message: &Message, form: WireForm) -> Bytes {
+    match (form, message) {
         (WireForm::EventStream, message) => event_stream(message.as_bytes()),
         (_, Message::Text(text)) => frame::encode(Opcode::Text, text.as_bytes()),
-        (_, Message::Binary(bytes)) => frame::encode(Opcode::Binary, &bytes),
+        (_, Message::Binary(bytes)) => frame::encode(Opcode::Binary, bytes),
     }
 }
 

@@ -1,8 +1,9 @@
 //! What the server tells clients, and how each protocol writes it.
 
 use super::{ActionError, Dialect, Message};
+use bytestring::ByteString;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// What the server tells clients. [`super::EncodedEvent`] turns it into bytes.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +21,20 @@ pub enum Event {
     Users {
         /// The newcomer included.
         count: usize,
+        /// Who is there by name, for a newcomer in rooms that have names.
+        names: Option<Vec<String>>,
     },
+    /// Something of the room's kind.
+    Room {
+        /// The position of the room's state when it was said.
+        seq: u64,
+        /// If it says how the state changed: the position of the state before.
+        from: Option<u64>,
+        /// What.
+        event: RoomEvent,
+    },
+    /// Several events at once, for a newcomer.
+    Several(Vec<Event>),
     /// This client's action is applied and kept.
     Ack {
         /// The client's own number for it.
@@ -36,6 +50,15 @@ pub enum Event {
     Message(Message),
 }
 
+/// An event of a room's kind: its `type`, and its other keys besides `seq`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoomEvent {
+    /// What stands as `type`. None of the types that all rooms have.
+    pub name: &'static str,
+    /// Its other keys.
+    pub fields: Map<String, Value>,
+}
+
 /// What the `welcome` event says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Welcome {
@@ -49,6 +72,9 @@ pub struct Welcome {
     pub epoch: String,
     /// The position at which the session came in.
     pub seq: u64,
+    /// Of what was said after the `since` that it asked for, something is not known any more.
+    #[serde(skip_serializing_if = "is_false")]
+    pub missed: bool,
     /// The last of the client's numbers that was decided; `None` if the client is not known.
     pub last_id: Option<u64>,
     /// Those of its last `max_in_flight` numbers that were refused, rising.
@@ -97,6 +123,8 @@ enum Wire<'a> {
     },
     Users {
         count: usize,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        users: Option<&'a [String]>,
     },
     Ack {
         id: u64,
@@ -114,6 +142,15 @@ enum Wire<'a> {
         #[serde(skip_serializing_if = "is_false")]
         duplicate: bool,
     },
+    #[serde(untagged)]
+    Room {
+        r#type: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        from: Option<u64>,
+        seq: u64,
+        #[serde(flatten)]
+        fields: &'a Map<String, Value>,
+    },
 }
 
 fn is_false(value: &bool) -> bool {
@@ -121,14 +158,29 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl Event {
-    /// The event as clients that speak `dialect` read it.
-    pub fn to_message(&self, dialect: Dialect) -> Message {
+    /// The messages that the event is, as clients that speak `dialect` read it. One, but for
+    /// [`Event::Several`].
+    pub fn to_messages(&self, dialect: Dialect) -> Vec<Message> {
+        match self {
+            Self::Several(events) => {
+                events.iter().flat_map(|event| event.to_messages(dialect)).collect()
+            }
+            Self::Message(message) => vec![message.clone()],
+            event => vec![event.to_text(dialect)],
+        }
+    }
+
+    fn to_text(&self, dialect: Dialect) -> Message {
         let in_v1 = dialect == Dialect::V1;
         let wire = match self {
-            Self::Message(message) => return message.clone(),
+            // These are more or less than one text.
+            Self::Message(_) | Self::Several(_) => return Message::Text(ByteString::new()),
             Self::Welcome(welcome) => Wire::Welcome { protocol: Dialect::V1_NAME, welcome },
             Self::State { seq, value } => Wire::State { seq: in_v1.then_some(*seq), value },
-            Self::Users { count } => Wire::Users { count: *count },
+            Self::Users { count, names } => Wire::Users { count: *count, users: names.as_deref() },
+            Self::Room { seq, from, event } => {
+                Wire::Room { r#type: event.name, from: *from, seq: *seq, fields: &event.fields }
+            }
             Self::Ack { id, seq, is_duplicate } => {
                 Wire::Ack { id: *id, seq: *seq, duplicate: *is_duplicate }
             }
@@ -159,6 +211,7 @@ mod tests {
             session: 1,
             epoch: "5a0e8f31c7d24b96".into(),
             seq: 2,
+            missed: false,
             last_id: None,
             refused: Vec::new(),
             forgotten_until: 0,
@@ -216,8 +269,8 @@ mod tests {
             ("welcome of a client that is not known", welcome(newcomer())),
             ("welcome of a client of whose numbers some were refused", welcome(known)),
             ("welcome with the largest numbers that there are", welcome(largest)),
-            ("users", Event::Users { count: 2 }),
-            ("nobody is there", Event::Users { count: 0 }),
+            ("users", Event::Users { count: 2, names: None }),
+            ("nobody is there", Event::Users { count: 0, names: None }),
             ("a state", state(8, 5)),
             ("the first state", state(0, 0)),
             ("the largest value, at the largest position", state(MAX_ID, i64::MAX)),
@@ -257,7 +310,7 @@ mod tests {
     }
 
     fn wire(event: &Event, dialect: Dialect) -> String {
-        String::from_utf8_lossy(event.to_message(dialect).as_bytes()).into_owned()
+        String::from_utf8_lossy(event.to_messages(dialect)[0].as_bytes()).into_owned()
     }
 
     #[test]

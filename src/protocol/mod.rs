@@ -17,7 +17,7 @@ pub mod json;
 pub use action::{Input, MAX_IN_FLIGHT};
 pub use close::CloseCode;
 pub use encoded::{EncodedEvent, WireForm};
-pub use event::{Event, Refused, Welcome};
+pub use event::{Event, Refused, RoomEvent, Welcome};
 pub use identity::ClientKey;
 
 use bytes::Bytes;
@@ -71,6 +71,16 @@ pub enum ErrorCode {
     BadField,
     /// The result would not fit the state. The state is unchanged.
     OutOfRange,
+    /// The action, or what it would make of the state, is larger than the room takes.
+    TooLarge,
+    /// A `test` of a JSON Patch found another value. Look at the state, and decide anew.
+    TestFailed,
+    /// A JSON Patch does not fit the state: there is nothing at a path. Look at the state.
+    PatchFailed,
+    /// Somebody in the room has this name. Take another.
+    NameTaken,
+    /// The room must know a name first. Log in.
+    NotLoggedIn,
     /// This action was refused before, and its sender asks again. Forget it.
     Refused,
     /// The number is further below the last decided one than the server remembers.
@@ -92,6 +102,11 @@ impl ErrorCode {
             Self::UnknownAction => "unknown_action",
             Self::BadField => "bad_field",
             Self::OutOfRange => "out_of_range",
+            Self::TooLarge => "too_large",
+            Self::TestFailed => "test_failed",
+            Self::PatchFailed => "patch_failed",
+            Self::NameTaken => "name_taken",
+            Self::NotLoggedIn => "not_logged_in",
             Self::Refused => "refused",
             Self::IdTooOld => "id_too_old",
             Self::Forgotten => "forgotten",
@@ -134,11 +149,16 @@ impl fmt::Display for ActionError {
 mod tests {
     use super::*;
 
-    const CODES: [ErrorCode; 9] = [
+    const CODES: [ErrorCode; 14] = [
         ErrorCode::BadJson,
         ErrorCode::UnknownAction,
         ErrorCode::BadField,
         ErrorCode::OutOfRange,
+        ErrorCode::TooLarge,
+        ErrorCode::TestFailed,
+        ErrorCode::PatchFailed,
+        ErrorCode::NameTaken,
+        ErrorCode::NotLoggedIn,
         ErrorCode::Refused,
         ErrorCode::IdTooOld,
         ErrorCode::Forgotten,
@@ -153,11 +173,16 @@ mod tests {
             ErrorCode::UnknownAction => 1,
             ErrorCode::BadField => 2,
             ErrorCode::OutOfRange => 3,
-            ErrorCode::Refused => 4,
-            ErrorCode::IdTooOld => 5,
-            ErrorCode::Forgotten => 6,
-            ErrorCode::IdGap => 7,
-            ErrorCode::NotDurable => 8,
+            ErrorCode::TooLarge => 4,
+            ErrorCode::TestFailed => 5,
+            ErrorCode::PatchFailed => 6,
+            ErrorCode::NameTaken => 7,
+            ErrorCode::NotLoggedIn => 8,
+            ErrorCode::Refused => 9,
+            ErrorCode::IdTooOld => 10,
+            ErrorCode::Forgotten => 11,
+            ErrorCode::IdGap => 12,
+            ErrorCode::NotDurable => 13,
         }
     }
 

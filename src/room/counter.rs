@@ -1,6 +1,6 @@
 //! `counter`: one number that everyone raises and lowers.
 
-use super::{BadArgument, Effect, Room, RoomKind, SessionId, Speech, UnixMicros};
+use super::{BadArgument, Effect, Moment, Room, RoomKind, SessionId, Speech};
 use crate::protocol::{ActionError, Dialect, ErrorCode, Input, Message};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -105,7 +105,7 @@ impl Room for Value64 {
         &mut self,
         action: &Message,
         _from: Option<SessionId>,
-        _at: UnixMicros,
+        _when: Moment,
     ) -> Result<Vec<Effect>, ActionError> {
         let change: Change = serde_json::from_slice(action.as_bytes())
             .map_err(|error| ActionError::new(ErrorCode::BadJson, error.to_string()))?;
@@ -120,9 +120,9 @@ impl Room for Value64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::json;
+    use crate::{protocol::json, room::UnixMicros};
 
-    const AT: UnixMicros = UnixMicros(0);
+    const AT: Moment = Moment { seq: 1, at: UnixMicros(0) };
 
     fn text(text: &str) -> Message {
         Message::Text(text.to_owned().into())

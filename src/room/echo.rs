@@ -1,6 +1,6 @@
 //! `echo`: a message comes back to its sender, as it was or in a template. Plain text; keeps nothing.
 
-use super::{BadArgument, Effect, Room, RoomKind, SessionId, Speech, Template, UnixMicros};
+use super::{BadArgument, Effect, Moment, Room, RoomKind, SessionId, Speech, Template, UnixMicros};
 use crate::protocol::{ActionError, Event, Input, Message};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
@@ -79,17 +79,13 @@ impl EchoRoom {
 }
 
 impl Room for EchoRoom {
-    fn state(&self) -> Option<Value> {
-        None
-    }
-
     fn apply(
         &mut self,
         action: &Message,
         from: Option<SessionId>,
-        at: UnixMicros,
+        when: Moment,
     ) -> Result<Vec<Effect>, ActionError> {
-        let mut effects = vec![Effect::Reply(Event::Message(self.answer(action, at)))];
+        let mut effects = vec![Effect::Reply(Event::Message(self.answer(action, when.at)))];
         if let (Some(limit), Some(from)) = (self.kind.close_after, from) {
             let answers = self.answers.entry(from).or_default();
             *answers += 1;
@@ -102,8 +98,9 @@ impl Room for EchoRoom {
         Ok(effects)
     }
 
-    fn left(&mut self, session: SessionId) {
+    fn left(&mut self, session: SessionId, _at: UnixMicros) -> Vec<Effect> {
         self.answers.remove(&session);
+        Vec::new()
     }
 }
 
@@ -112,7 +109,7 @@ mod tests {
     use super::*;
     use crate::room::kind;
 
-    const AT: UnixMicros = UnixMicros(0);
+    const AT: Moment = Moment { seq: 0, at: UnixMicros(0) };
 
     fn open(arguments: Value) -> Box<dyn Room> {
         let Value::Object(arguments) = arguments else { panic!("a table") };
@@ -152,7 +149,7 @@ mod tests {
         assert_eq!(effects(2), 1, "another session counts for itself");
         assert_eq!(effects(1), 2, "the second answer, and the close");
         assert_eq!(effects(1), 0, "nothing after the close");
-        room.left(SessionId(1));
+        room.left(SessionId(1), AT.at);
         let again = room.apply(&text("a"), Some(SessionId(1)), AT).expect("never refused");
         assert_eq!(again.len(), 1, "who left is forgotten");
     }

@@ -12,7 +12,7 @@ pub use counter::Counter;
 pub use echo::Echo;
 pub use template::Template;
 
-use crate::protocol::{ActionError, Event, Input, Message};
+use crate::protocol::{ActionError, Event, Input, Message, RoomEvent};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{fmt::Debug, sync::Arc};
@@ -49,9 +49,9 @@ pub trait RoomKind: Send + Sync + Debug {
     /// Whether actions go through the journal. Only what the room keeps is worth it.
     fn is_durable(&self) -> bool;
 
-    /// Checks what a client sent and makes it an action: the form in which the journal keeps it and
-    /// [`Room::apply`] reads it. Runs on the connection's thread. A room that speaks in events is
-    /// given [`Input::Action`], another [`Input::Plain`].
+    /// Checks what a client sent and makes it an action: the form in which [`Room::admit`] and
+    /// [`Room::apply`] read it, and the journal keeps it. Runs on the connection's thread. A room
+    /// that speaks in events is given [`Input::Action`], another [`Input::Plain`].
     ///
     /// # Errors
     /// What is wrong, for the client that sent it.
@@ -67,21 +67,64 @@ pub trait RoomKind: Send + Sync + Debug {
     }
 }
 
-/// One room's state.
+/// One room: what it keeps, and what it holds for those who are there now.
+///
+/// Only what [`apply`](Room::apply) and, in durable rooms, [`woken`](Room::woken) change is kept, in
+/// the journal and in [`save`](Room::save). What sessions bring and take along ([`joined`](Room::joined),
+/// [`left`](Room::left), [`admit`](Room::admit)) is never: after a restart nobody is there.
+///
+/// None of these may panic: the server would end, and an action that is in the journal would be read
+/// again at every start.
 pub trait Room: Send {
-    /// The state as clients see it, for a newcomer; `None` if there is none to see.
-    fn state(&self) -> Option<Value>;
+    /// The state as clients see it, for a newcomer and for one that skipped; `None` if there is none
+    /// to see.
+    fn state(&self) -> Option<Value> {
+        None
+    }
 
-    /// The state as bytes, for [`RoomKind::restore`]. Durable kinds must have it.
+    /// What was said after the position `since`, or all that is still known, for a newcomer.
+    fn history(&self, _since: Option<u64>) -> History {
+        History::default()
+    }
+
+    /// The names of those who are there, for a newcomer; `None` in rooms without names.
+    fn names(&self) -> Option<Vec<String>> {
+        None
+    }
+
+    /// What is kept, as bytes for [`RoomKind::restore`]. Durable kinds must have it.
     fn save(&self) -> Vec<u8> {
         Vec::new()
     }
 
-    /// Carries out an action that [`RoomKind::decode`] made and that was put in order at `at`.
-    /// `from` is who sent it, or `None` when the journal is read again: the state that a durable
-    /// room keeps must not depend on it.
+    /// A session has come.
+    fn joined(&mut self, _session: SessionId, _at: UnixMicros) -> Vec<Effect> {
+        Vec::new()
+    }
+
+    /// A session has gone. Rooms that hold something for each session forget it here.
+    fn left(&mut self, _session: SessionId, _at: UnixMicros) -> Vec<Effect> {
+        Vec::new()
+    }
+
+    /// Looks at an action of a session before it gets its place in the order; durable rooms only.
+    /// Here an action is joined with what only holds now and is not kept, such as the sender's name;
+    /// and one that concerns only who is there is done, and not kept.
     ///
-    /// It must not panic: the action is in the journal already, and every start would read it again.
+    /// # Errors
+    /// Why the action is refused; then everything is as it was.
+    fn admit(
+        &mut self,
+        action: Message,
+        _from: SessionId,
+        _at: UnixMicros,
+    ) -> Result<Admitted, ActionError> {
+        Ok(Admitted::Ordered(action))
+    }
+
+    /// Carries out an action that [`RoomKind::decode`] made, [`Room::admit`] let pass, and that has
+    /// its place in the order. `from` is who sent it; `None` when the journal is read again, or for
+    /// what no client sent: the state that a durable room keeps must not depend on it.
     ///
     /// # Errors
     /// Why the action is refused; then the state is as it was.
@@ -89,20 +132,68 @@ pub trait Room: Send {
         &mut self,
         action: &Message,
         from: Option<SessionId>,
-        at: UnixMicros,
+        when: Moment,
     ) -> Result<Vec<Effect>, ActionError>;
 
-    /// A session has left. Rooms that keep something for each session forget it here.
-    fn left(&mut self, _session: SessionId) {}
+    /// When the room wants to be [woken](Room::woken) next. Asked after every other call.
+    fn wake_at(&self) -> Option<UnixMicros> {
+        None
+    }
+
+    /// It is [time](Room::wake_at), or later. In durable rooms this has its place in the order, and
+    /// is in the journal.
+    fn woken(&mut self, _when: Moment) -> Vec<Effect> {
+        Vec::new()
+    }
 }
 
-/// What an action brings about outside the room's state.
+/// A place in the order, and its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Moment {
+    /// The position in the journal: rising in the entries of a room, but not by one. In rooms that
+    /// are not durable always 0.
+    pub seq: u64,
+    /// The time. It never falls.
+    pub at: UnixMicros,
+}
+
+/// What [`Room::admit`] made of an action.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Admitted {
+    /// It gets its place in the order, in this form.
+    Ordered(Message),
+    /// It is done, and this is what it brought about. The journal keeps nothing of it.
+    Done(Vec<Effect>),
+}
+
+/// What a room tells a newcomer of what was said before.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct History {
+    /// Positions and events, oldest first.
+    pub events: Vec<(u64, RoomEvent)>,
+    /// Something after the position that was asked for is not known any more.
+    pub is_incomplete: bool,
+}
+
+/// What is brought about outside the room. Where it has a sender, that is whose action it is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// Everyone is told the new state. A client that cannot keep up gets only the newest.
     State(Value),
+    /// Everyone is told how the state changed. A client that cannot keep up gets
+    /// [the state](Room::state) instead.
+    Change(RoomEvent),
+    /// Everyone is told. A client that cannot keep up gets only the newest.
+    Tick(Event),
+    /// Everyone is told. It is never skipped: a client that is too slow for it is closed with 4508,
+    /// and comes back.
+    Broadcast(Event),
+    /// The same, for all but the sender.
+    Others(Event),
     /// The sender alone is told.
     Reply(Event),
+    /// One session is told. If it cannot keep up, it gets only the newest of these.
+    Show(SessionId, Event),
     /// The sender's connection is closed normally, after what it was sent.
     CloseSender,
 }

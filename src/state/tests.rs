@@ -77,13 +77,15 @@ fn shown(deliveries: &mut Vec<Delivery>) -> Vec<String> {
             format!("welcome {:?} {:?}", welcome.last_id, welcome.refused)
         }
         Event::State { seq, value } => format!("state {value} @{seq}"),
-        Event::Users { count } => format!("users {count}"),
+        Event::Users { count, .. } => format!("users {count}"),
         Event::Ack { id, seq, is_duplicate } => {
             format!("ack {id} @{seq}{}", again(is_duplicate))
         }
         Event::Error(Refused { error, is_duplicate, .. }) => {
             format!("error {}{}", error.code.as_str(), again(is_duplicate))
         }
+        Event::Room { seq, event, .. } => format!("{} @{seq}", event.name),
+        Event::Several(events) => format!("{} events", events.len()),
         Event::Message(message) => {
             format!("message {}", String::from_utf8_lossy(message.as_bytes()))
         }
@@ -230,6 +232,7 @@ fn a_welcome_says_who_and_where() {
     let mut out = Vec::new();
     state.join(ROOM, v1_visitor(7, "ann"), at(0), &mut out);
     let expected = Welcome {
+        missed: false,
         room: "/0".into(),
         kind: "counter",
         session: 7,
@@ -448,10 +451,10 @@ proptest! {
         for delivery in &out {
             match delivery {
                 Delivery::Enter { session, .. } => { present.insert(*session); }
-                Delivery::Broadcast { event: Event::Users { count }, .. } => {
+                Delivery::Broadcast { event: Event::Users { count, .. }, .. } => {
                     for session in &present { held.insert(*session, *count); }
                 }
-                Delivery::Direct { session, event: Event::Users { count } } => { held.insert(*session, *count); }
+                Delivery::Direct { session, event: Event::Users { count, .. } } => { held.insert(*session, *count); }
                 Delivery::Broadcast { event: Event::State { value: new, .. }, .. } => value = new.clone(),
                 Delivery::Direct { event: Event::State { value: told, .. }, .. } => prop_assert_eq!(told, &value),
                 _ => {}
