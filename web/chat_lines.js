@@ -10,7 +10,7 @@ const MOST_LINES = 1_000;
 /** A text that is longer is folded. */
 const SHORT = { characters: 1_500, lines: 20 };
 /** What is seen of it. */
-const FOLDED = { characters: 700, lines: 10 };
+const FOLDED = { characters: 500, lines: 10 };
 /** So near the end somebody follows what is said. */
 const END_PX = 60;
 /** What the same person says within this time stands together. */

@@ -43,6 +43,8 @@ let base;
 let saving;
 /** The position that has what was saved: the text waits for it. */
 let savedAt = 0;
+/** It was saved on a connection that was lost: the next state has it. */
+let isBehind = false;
 /** The positions of one's own changes. @type {Set<number>} */
 const own = new Set();
 /** Somebody chooses a word in an input method: the text is not touched. */
@@ -113,6 +115,7 @@ function edited() {
 
 /** @param {StateDetail} state */
 function showState({ seq }) {
+  isBehind = false;
   page.position.textContent = `Position ${seq}.`;
   takeIn();
 }
@@ -123,7 +126,7 @@ function showState({ seq }) {
  */
 function takeIn() {
   const state = connection.confirmed;
-  if (!state || isComposing || saving || state.seq < savedAt) return;
+  if (!state || isComposing || saving || isBehind || state.seq < savedAt) return;
   const theirs = state.value;
   if (base === undefined) {
     page.text.readOnly = connection.status.status === "closed";
@@ -207,6 +210,7 @@ async function send(value, ops) {
   try {
     const { seq } = await connection.act({ action: "patch", ops });
     savedAt = seq ?? 0;
+    isBehind = seq === null;
     if (seq !== null) own.add(seq);
     base = value;
     page.saved.textContent = "Saved";
@@ -236,7 +240,7 @@ function keepMine() {
   base = theirs;
   put(format(value));
   hideConflict();
-  page.text.focus();
+  page.text.focus({ preventScroll: true });
   send(value, difference(theirs, value));
 }
 
@@ -245,7 +249,8 @@ function takeTheirs() {
   const state = connection.confirmed;
   if (!state || saving) return;
   showAnew(state.value);
-  page.text.focus();
+  // Not to where the caret is, which may be far from what was read.
+  page.text.focus({ preventScroll: true });
 }
 
 /**

@@ -46,6 +46,8 @@ class Wrong extends Error {
 class Reader {
   #text;
   #index = 0;
+  /** Where the last value ended: what is missing is missing there, not where the next thing begins. */
+  #end = 0;
 
   /** @param {string} text */
   constructor(text) {
@@ -74,6 +76,7 @@ class Reader {
     else if (first === "[") this.#list("]", () => this.#value("a value is missing"));
     else if (first === '"') this.#string();
     else this.#word(missing);
+    this.#end = this.#index;
     this.#skip(SPACE);
   }
 
@@ -96,8 +99,9 @@ class Reader {
     this.#skip(SPACE);
     if (this.#text[this.#index] !== '"') this.#fail("a name in double quotes is missing");
     this.#string();
+    const end = this.#index;
     this.#skip(SPACE);
-    if (this.#text[this.#index] !== ":") this.#fail("a colon is missing");
+    if (this.#text[this.#index] !== ":") this.#fail("a colon is missing", end);
     this.#index += 1;
     this.#value("a value is missing");
   }
@@ -117,7 +121,7 @@ class Reader {
       const next = this.#text[this.#index];
       if (next === end) return void (this.#index += 1);
       if (next === undefined) this.#fail(`a ${end} is missing for the ${this.#text[start]} of line ${this.#lineOf(start)}`);
-      if (next !== ",") this.#fail(`a comma or ${end} is missing`);
+      if (next !== ",") this.#fail(`a comma or ${end} is missing`, this.#end);
       const comma = this.#index;
       this.#index += 1;
       this.#skip(SPACE);

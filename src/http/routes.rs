@@ -41,6 +41,7 @@ pub fn app(
         .app_data(Rc::new(edge))
         .route("/health", web::to(health))
         .route("/health/", web::to(health))
+        .route("/web/", web::to(pages::start))
         .route("/web/{name}", web::to(pages::file))
         .default_service(web::to(room))
 }
@@ -72,7 +73,14 @@ impl Edge {
         let headers = request.headers();
         let path = request.path();
         let no_such_room = || Refusal::NoSuchRoom(path.chars().take(200).collect());
-        let (room, kind) = self.parts.rooms.at(path).ok_or_else(no_such_room)?;
+        let Some((room, kind)) = self.parts.rooms.at(path) else {
+            let wants_a_page = !gates::wants_websocket(headers) && !gates::wants_event_stream(headers);
+            // Where somebody begins who knows no more than the server's name.
+            return match path == "/" && wants_a_page {
+                true => Ok(pages::answer(request, pages::START)),
+                false => Err(no_such_room()),
+            };
+        };
         if gates::wants_websocket(headers) {
             gates::handshake(request.method(), request.version(), headers)?;
             self.require_socket(request)?;
