@@ -253,10 +253,12 @@ function showUsers({ count, users }) {
 
 /** @param {PersonDetail} joined */
 function showJoined({ name: who, time }) {
-  if (!people.has(who)) lines.note(`${who} joined`, time, who);
+  // One's own coming back is told by the status.
+  const isBack = who === name && mayBeOwn;
+  if (!people.has(who) && !isBack) lines.note(`${who} joined`, time, who);
   people.add(who);
-  showPeople();
   if (who === name && !isIn) loggedIn();
+  showPeople();
 }
 
 /** @param {PersonDetail} left */
