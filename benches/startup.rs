@@ -49,8 +49,10 @@ fn main() -> Result<()> {
 fn fill(directory: &Path, actions: u64) -> Result<()> {
     let kind = room::kind("counter", &Default::default()).ok().context("a known kind")?;
     let facts = Facts { epoch: String::new(), heartbeat_ms: 0, max_message_bytes: 0 };
-    let plan = RoomPlan { path: "/".into(), kind };
-    let mut state = State::new(&[plan], facts, Default::default());
+    let path = room::PathPattern::parse("/").expect("a path");
+    let plan = RoomPlan { path, kind, max_rooms: 1 };
+    let kinds = room::Kinds::default();
+    let mut state = State::new(&[plan], &kinds, facts, Default::default());
     // Nobody waits for these to be safe.
     let mut journal = DiskJournal::open(directory, Durability::Never)?;
     let first = state.missing_entries(LIMITS, UnixMicros(0)).iter().map(Entry::to_bytes).collect();

@@ -9,24 +9,28 @@
 //! mailbox, in a batch, or in the journal. These hold its place among the connections, so that one
 //! that comes, acts and goes cannot leave more behind than it could while it is there.
 
+mod order;
 mod recovery;
 
 pub use recovery::{Recovered, StartupError};
 
+use order::Pending;
 use recovery::Unsaved;
 
 use crate::{
     connections::Permit,
     fanout::{Drained, Inbox, Parcel, Vital},
-    journal::{JournalError, Outcome, Snapshot, Writer},
+    journal::{Snapshot, Writer},
     protocol::{ClientKey, CloseCode, EncodedEvent, Event},
     room::{RoomId, UnixMicros},
-    state::{ActEntry, Author, Deed, Delivery, Entry, Sender, SessionAddress, State, Visitor},
+    state::{Deed, Delivery, Place, Sender, SessionAddress, State, View, Visitor},
 };
-use actix::{Actor, AsyncContext, Context, Handler, Message as ActixMessage, fut::ActorFuture};
-use bytes::Bytes;
+use actix::{
+    Actor, AsyncContext, Context, Handler, Message as ActixMessage, MessageResult, SpawnHandle,
+    fut::ActorFuture,
+};
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     pin::Pin,
     sync::Arc,
     task::{self, Poll, Waker},
@@ -46,8 +50,8 @@ const SNAPSHOT_BYTES: usize = 64 * 1024 * 1024;
 #[derive(Debug, ActixMessage)]
 #[rtype(result = "()")]
 pub struct Join {
-    /// The room.
-    pub room: RoomId,
+    /// The room, made now if it was not there.
+    pub place: Place,
     /// Who comes. The session has its seat already.
     pub visitor: Visitor,
 }
@@ -56,21 +60,41 @@ pub struct Join {
 #[derive(Debug, ActixMessage)]
 #[rtype(result = "()")]
 pub struct Leave {
-    /// The room it was in.
-    pub room: RoomId,
     /// Who goes.
     pub visitor: Visitor,
 }
 
-/// A session acts.
+/// A session skipped changes, and has room for the state.
+#[derive(Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub struct Refresh {
+    /// The session.
+    pub session: SessionAddress,
+}
+
+/// Looks at a room without entering it. `None` if its plan is gone.
+#[derive(Debug, ActixMessage)]
+#[rtype(result = "Option<View>")]
+pub struct Look {
+    /// The room.
+    pub place: Place,
+}
+
+/// Lists the rooms that there are, by path.
+#[derive(Debug, ActixMessage)]
+#[rtype(result = "Vec<View>")]
+pub struct ListRooms;
+
+/// Somebody acts.
 #[derive(Debug, ActixMessage)]
 #[rtype(result = "()")]
 pub struct Act {
-    /// The room.
-    pub room: RoomId,
-    /// Who acts.
-    pub sender: Sender,
-    /// Who the session says it is. With the sender's number, the action counts exactly once.
+    /// The room, made now if it was not there, for one who is in none. A session that joined acts
+    /// where it is.
+    pub place: Option<Place>,
+    /// Who acts; `None` for what no client sent.
+    pub sender: Option<Sender>,
+    /// Who the sender says it is. With the sender's number, the action counts exactly once.
     pub client: Option<ClientKey>,
     /// The action.
     pub deed: Deed,
@@ -91,6 +115,15 @@ pub struct CloseSessions;
 #[rtype(result = "()")]
 pub struct Finish;
 
+/// What the configuration says of times.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// The least between two `users` events of a room where many come and go.
+    pub presence_interval: Duration,
+    /// How long a room that was made on first use is held ready without users.
+    pub room_idle_timeout: Duration,
+}
+
 /// The actor that holds USERS and STATE.
 #[derive(Debug)]
 pub struct StateServer {
@@ -98,13 +131,17 @@ pub struct StateServer {
     /// `None` once the server has finished.
     journal: Option<Writer>,
     inboxes: Vec<Arc<Inbox>>,
-    presence_interval: Duration,
+    times: Times,
     /// Times handed to [`State`] count from here.
     start: Instant,
     last_entry_time: UnixMicros,
     batch: Vec<Act>,
-    /// What the journal was given and has not answered for.
+    /// Durable rooms that are to be woken.
+    due: Vec<RoomId>,
+    /// What the journal was given and has not answered for, and what waits behind that.
     pending: VecDeque<Pending>,
+    /// Rooms on their way into the journal, and the actions that wait for that.
+    opening: HashMap<RoomId, Vec<Act>>,
     /// What was applied since the last snapshot.
     unsaved: Unsaved,
     deliveries: Vec<Delivery>,
@@ -113,6 +150,8 @@ pub struct StateServer {
     /// For each worker, what the current turn sends it.
     parcels: Vec<Vec<Parcel>>,
     is_presence_timer_set: bool,
+    /// When the next room is woken.
+    wake_timer: Option<(UnixMicros, SpawnHandle)>,
     /// Worker threads that still read their sessions.
     undrained_workers: usize,
     are_sessions_closed: bool,
@@ -122,23 +161,13 @@ pub struct StateServer {
     vital: Option<Vital>,
 }
 
-/// An action on its way through the journal.
-#[derive(Debug)]
-struct Pending {
-    entry: ActEntry,
-    bytes: usize,
-    sender: Sender,
-    cost: usize,
-    _permit: Option<Arc<Permit>>,
-}
-
 impl StateServer {
     /// A server that goes on from what was recovered, and reaches each worker thread through its
     /// inbox. `vital` tells when the actor is gone.
     pub fn new(
         Recovered { state, unsaved, journal }: Recovered,
         inboxes: Vec<Arc<Inbox>>,
-        presence_interval: Duration,
+        times: Times,
         vital: Vital,
     ) -> Self {
         Self {
@@ -148,14 +177,17 @@ impl StateServer {
             parcels: inboxes.iter().map(|_| Vec::new()).collect(),
             undrained_workers: inboxes.len(),
             inboxes,
-            presence_interval,
+            times,
             start: Instant::now(),
             batch: Vec::new(),
+            due: Vec::new(),
             pending: VecDeque::new(),
+            opening: HashMap::new(),
             unsaved,
             deliveries: Vec::new(),
             taken: Vec::new(),
             is_presence_timer_set: false,
+            wake_timer: None,
             are_sessions_closed: false,
             waker: Waker::noop().clone(),
             vital: Some(vital),
@@ -170,106 +202,6 @@ impl StateServer {
     fn entry_time(&mut self) -> UnixMicros {
         self.last_entry_time = self.last_entry_time.max(wall_clock());
         self.last_entry_time
-    }
-
-    /// Hands the batch to the journal, and takes what is committed. Also called before a join or a
-    /// leave, so that what needs no waiting happens in the order of the mailbox.
-    fn commit(&mut self) {
-        self.append();
-        self.take_outcomes();
-    }
-
-    fn append(&mut self) {
-        if self.batch.is_empty() {
-            return;
-        }
-        let at = self.entry_time();
-        let mut records = Vec::new();
-        for act in std::mem::take(&mut self.batch) {
-            records.extend(self.order(act, at));
-        }
-        match &mut self.journal {
-            Some(journal) if !records.is_empty() => journal.append(records),
-            _ => {}
-        }
-    }
-
-    /// Gives an action its place: among what is pending, or, in a room that keeps nothing, now.
-    fn order(&mut self, act: Act, at: UnixMicros) -> Option<Bytes> {
-        let Act { room, sender, client, deed, cost, permit } = act;
-        // Whether the action has a number or not.
-        let is_superseded =
-            client.is_some_and(|client| !self.state.acts_for(&client, sender.session));
-        if is_superseded {
-            // A newer connection of the same client tells what is to be done.
-            self.taken.push((sender.session, cost));
-            return None;
-        }
-        if let (Some(client), Some(_)) = (client, sender.id)
-            && self.state.is_forgotten(&client, sender.session)
-        {
-            self.deliveries.push(State::refuse_forgotten(&sender));
-            self.taken.push((sender.session, cost));
-            return None;
-        }
-        if let Some(room) = self.state.number(room) {
-            let author = client.zip(sender.id).map(|(client, id)| Author { client, id });
-            let entry = ActEntry { at, room, author, deed };
-            let record = Entry::Act(entry.clone()).to_bytes();
-            let bytes = record.len();
-            self.pending.push_back(Pending { entry, bytes, sender, cost, _permit: permit });
-            return Some(record);
-        }
-        match &deed {
-            Deed::Apply(action) => {
-                self.state.pass(room, action, at, &sender, &mut self.deliveries);
-            }
-            Deed::Refuse => self.deliveries.extend(State::refuse_fault(&sender)),
-        }
-        self.taken.push((sender.session, cost));
-        None
-    }
-
-    /// Applies what is committed, and refuses what could not be kept.
-    fn take_outcomes(&mut self) {
-        let waker = self.waker.clone();
-        let mut task = task::Context::from_waker(&waker);
-        while let Some(journal) = &mut self.journal
-            && let Poll::Ready(outcome) = journal.poll_outcome(&mut task)
-        {
-            match outcome {
-                Outcome::Committed { records, last } => {
-                    // Positions of a batch follow each other.
-                    let first = last + 1 - records as u64;
-                    let pending: Vec<_> = self.pending.drain(..records).collect();
-                    for (position, pending) in (first..).zip(pending) {
-                        self.apply(position, pending);
-                    }
-                }
-                // The journal has logged why. If it is gone as a whole, so must the server be.
-                Outcome::Failed { records, error } => {
-                    if let JournalError::Stopped = error {
-                        log::error!("{error}");
-                        self.vital = None;
-                    }
-                    for Pending { sender, cost, .. } in self.pending.drain(..records) {
-                        self.deliveries.push(State::refuse_not_durable(&sender));
-                        self.taken.push((sender.session, cost));
-                    }
-                }
-            }
-            self.save_if_due();
-            self.deliver_if_full();
-        }
-    }
-
-    fn apply(&mut self, position: u64, pending: Pending) {
-        let Pending { entry, bytes, sender, cost, .. } = pending;
-        self.state.apply(position, &entry, Some(&sender), &mut self.deliveries);
-        self.taken.push((sender.session, cost));
-        self.unsaved.entries += 1;
-        self.unsaved.bytes += bytes;
-        self.deliver_if_full();
     }
 
     fn deliver_if_full(&mut self) {
@@ -304,21 +236,25 @@ impl StateServer {
                 Delivery::Enter { room, session } => {
                     self.parcels_of(session).push(Parcel::Enter(room, session));
                 }
-                Delivery::Direct { session, event } => {
-                    let parcel = match &event {
-                        Event::Ack { .. } => Parcel::Ack,
-                        _ => Parcel::Direct,
-                    };
+                Delivery::Resume { session } => {
+                    self.parcels_of(session).push(Parcel::Resume(session));
+                }
+                Delivery::Direct { session, topic, event } => {
+                    let is_ack = matches!(event, Event::Ack { .. });
                     let event = Arc::new(EncodedEvent::new(event));
-                    self.parcels_of(session).push(parcel(session, event));
+                    self.parcels_of(session).push(match is_ack {
+                        true => Parcel::Ack(session, event),
+                        false => Parcel::Direct(session, topic, event),
+                    });
                 }
                 Delivery::Close { session, code } => {
                     self.parcels_of(session).push(Parcel::Close(session, code));
                 }
-                Delivery::Broadcast { room, topic, event } => {
+                Delivery::Broadcast { room, topic, except, event } => {
                     let event = Arc::new(EncodedEvent::new(event));
                     for parcels in &mut self.parcels {
-                        parcels.push(Parcel::Broadcast(room, topic, event.clone()));
+                        let event = event.clone();
+                        parcels.push(Parcel::Broadcast { room, topic, except, event });
                     }
                 }
             }
@@ -347,6 +283,33 @@ impl StateServer {
         self.deliver();
         self.close_sessions_if_done();
         self.set_presence_timer(ctx);
+        self.set_wake_timer(ctx);
+    }
+
+    /// One timer for all rooms: for the one that wants to be woken next.
+    fn set_wake_timer(&mut self, ctx: &mut Context<Self>) {
+        let next = self.state.next_wake();
+        if next == self.wake_timer.map(|(at, _)| at) {
+            return;
+        }
+        if let Some((_, timer)) = self.wake_timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let Some(at) = next else { return };
+        let delay = at.0.saturating_sub(self.entry_time().0).max(0) as u64;
+        let timer = ctx.run_later(Duration::from_micros(delay), |this, ctx| {
+            this.wake_timer = None;
+            this.wake_rooms();
+            // The timer may be polled after this turn's end.
+            this.end_turn(ctx);
+        });
+        self.wake_timer = Some((at, timer));
+    }
+
+    fn wake_rooms(&mut self) {
+        self.commit();
+        let at = self.entry_time();
+        self.due = self.state.wake_due(at, &mut self.deliveries);
     }
 
     fn set_presence_timer(&mut self, ctx: &mut Context<Self>) {
@@ -363,6 +326,7 @@ impl StateServer {
     /// The end of a shutdown's first step: no session is read any more, all that was read is
     /// answered. Everyone hears the same, then the close.
     fn close_sessions_if_done(&mut self) {
+        // Rooms on their way into the journal are pending as well.
         let is_answered = self.batch.is_empty() && self.pending.is_empty();
         if self.undrained_workers == 0 && is_answered {
             self.close_sessions();
@@ -382,7 +346,7 @@ impl StateServer {
     fn tell_users(&mut self) {
         self.is_presence_timer_set = false;
         let longest_round = self.inboxes.iter().map(|inbox| inbox.last_round()).max();
-        let interval = self.presence_interval.max(longest_round.unwrap_or_default());
+        let interval = self.times.presence_interval.max(longest_round.unwrap_or_default());
         self.state.set_presence_interval(interval);
         let now = self.now();
         self.state.tell_untold(now, &mut self.deliveries);
@@ -399,6 +363,14 @@ impl Actor for StateServer {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.spawn(EndOfTurn);
+        // Often enough that a room is put away a quarter late at most.
+        let interval = (self.times.room_idle_timeout / 4).max(Duration::from_millis(10));
+        ctx.run_interval(interval, |this, _| {
+            let now = this.now();
+            if let Some(since) = now.checked_sub(this.times.room_idle_timeout) {
+                this.state.put_away_idle(since);
+            }
+        });
     }
 }
 
@@ -423,10 +395,10 @@ impl ActorFuture<StateServer> for EndOfTurn {
 impl Handler<Join> for StateServer {
     type Result = ();
 
-    fn handle(&mut self, Join { room, visitor }: Join, _: &mut Self::Context) {
+    fn handle(&mut self, Join { place, visitor }: Join, _: &mut Self::Context) {
         self.commit();
-        let now = self.now();
-        self.state.join(room, visitor, now, &mut self.deliveries);
+        let times = (self.now(), self.entry_time());
+        self.state.join(&place, visitor, times, &mut self.deliveries);
         self.deliver_if_many();
     }
 }
@@ -434,11 +406,42 @@ impl Handler<Join> for StateServer {
 impl Handler<Leave> for StateServer {
     type Result = ();
 
-    fn handle(&mut self, Leave { room, visitor }: Leave, _: &mut Self::Context) {
+    fn handle(&mut self, Leave { visitor }: Leave, _: &mut Self::Context) {
         self.commit();
-        let now = self.now();
-        self.state.leave(room, visitor, now, &mut self.deliveries);
+        let times = (self.now(), self.entry_time());
+        let Visitor { session, client, .. } = visitor;
+        let left = self.state.leave(session, client, times, &mut self.deliveries);
+        if let Some((room, effects)) = left.filter(|(_, effects)| !effects.is_empty()) {
+            self.tell_in_order(Pending::Told { room, sender: None, effects, cost: 0 });
+        }
         self.deliver_if_many();
+    }
+}
+
+impl Handler<Refresh> for StateServer {
+    type Result = ();
+
+    fn handle(&mut self, Refresh { session }: Refresh, _: &mut Self::Context) {
+        self.commit();
+        self.state.refresh(session, &mut self.deliveries);
+        self.deliver_if_many();
+    }
+}
+
+impl Handler<Look> for StateServer {
+    type Result = MessageResult<Look>;
+
+    fn handle(&mut self, Look { place }: Look, _: &mut Self::Context) -> Self::Result {
+        self.commit();
+        MessageResult(self.state.view(&place))
+    }
+}
+
+impl Handler<ListRooms> for StateServer {
+    type Result = MessageResult<ListRooms>;
+
+    fn handle(&mut self, ListRooms: ListRooms, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.state.list())
     }
 }
 

@@ -13,9 +13,9 @@ use crate::{
         frame::{self, Decoder, FrameError, Incoming, Opcode},
         json,
     },
-    room::{RoomId, RoomKind, SessionId, Speech},
-    server::{Act, Join, Leave, StateServer},
-    state::{Deed, Sender, Visitor},
+    room::{RoomKind, SessionId, Speech},
+    server::{Act, Join, Leave, Refresh, StateServer},
+    state::{Deed, Place, Sender, SessionAddress, Visitor},
 };
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, fut::ActorFuture};
 use bytes::{Bytes, BytesMut};
@@ -80,13 +80,15 @@ impl Worker {
 #[derive(Debug)]
 pub struct Plan {
     /// The room.
-    pub room: RoomId,
+    pub place: Place,
     /// Its kind.
     pub kind: Arc<dyn RoomKind>,
     /// What the client speaks.
     pub dialect: Dialect,
     /// Who the client says it is.
     pub client: Option<ClientKey>,
+    /// The position up to which it knows what was said.
+    pub since: Option<u64>,
     /// The connection's place in the limits. Each of its actions holds it as well: what a session
     /// leaves behind on its way to the journal counts as a connection.
     pub permit: Arc<Permit>,
@@ -97,21 +99,23 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Presence {
     server: Addr<StateServer>,
-    room: RoomId,
     visitor: Visitor,
 }
 
 impl Presence {
-    /// Enters `room`.
-    pub fn enter(server: &Addr<StateServer>, room: RoomId, visitor: Visitor) -> Self {
-        server.do_send(Join { room, visitor });
-        Self { server: server.clone(), room, visitor }
+    /// Enters the room of `plan` as `session`.
+    pub fn enter(server: &Addr<StateServer>, plan: &Plan, session: SessionAddress) -> Self {
+        let Plan { dialect, client, since, .. } = *plan;
+        let visitor = Visitor { session, dialect, client, since };
+        log::debug!("session {}: joins {}", session.id.0, plan.place.path);
+        server.do_send(Join { place: plan.place.clone(), visitor });
+        Self { server: server.clone(), visitor }
     }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.server.do_send(Leave { room: self.room, visitor: self.visitor });
+        self.server.do_send(Leave { visitor: self.visitor });
     }
 }
 
@@ -377,13 +381,13 @@ impl Dialogue {
         }
         let length = match &deed {
             Deed::Apply(action) => action.as_bytes().len(),
-            Deed::Refuse => 0,
+            _ => 0,
         };
         let cost = self.outlet().take_credit(length);
-        let sender = Sender { session: self.outlet().address(), id, fault };
-        let Plan { room, client, .. } = self.plan;
-        let permit = Some(self.plan.permit.clone());
-        self.server.do_send(Act { room, sender, client, deed, cost, permit });
+        let verdict = fault.map(Err);
+        let sender = Some(Sender { session: self.outlet().address(), id, verdict });
+        let (client, permit) = (self.plan.client, Some(self.plan.permit.clone()));
+        self.server.do_send(Act { place: None, sender, client, deed, cost, permit });
     }
 
     fn log_refusal(&self, error: &ActionError) {
@@ -448,6 +452,9 @@ impl Dialogue {
             self.outlet().queue_close(frame);
         }
         task::ready!(self.outlet().poll_flush(cx))?;
+        if self.outlet().must_ask_for_state() {
+            self.server.do_send(Refresh { session: self.outlet().address() });
+        }
         if self.close_frame.is_none() && self.phase == Phase::Finishing {
             self.phase = Phase::Finished;
             self.outlet().shut_down()?;
@@ -481,10 +488,8 @@ impl Actor for Session {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let dialogue = &mut self.dialogue;
-        let Plan { room, dialect, client, .. } = dialogue.plan;
-        let visitor = Visitor { session: dialogue.outlet().address(), dialect, client };
-        log::debug!("session {}: joins room {}", dialogue.id(), room.0);
-        dialogue.presence = Some(Presence::enter(&dialogue.server, room, visitor));
+        let session = dialogue.outlet().address();
+        dialogue.presence = Some(Presence::enter(&dialogue.server, &dialogue.plan, session));
         ctx.spawn(Drive);
     }
 }

@@ -6,88 +6,28 @@
 //! and snapshots possible.
 
 mod clients;
+mod delivery;
 mod entry;
+mod presence;
+mod rooms;
 mod snapshot;
 
 pub use clients::{Clients, Record, Turn};
+pub use delivery::{Delivery, SessionAddress, Topic};
 pub use entry::{ActEntry, Author, DedupLimits, Deed, Entry, RoomNumber};
+pub use rooms::{Place, RoomPlan, TooManyRooms};
 
 use crate::{
     protocol::{
         ActionError, ClientKey, CloseCode, Dialect, ErrorCode, Event, MAX_IN_FLIGHT, Message,
         Refused, Welcome,
     },
-    room::{self, Effect, Moment, Room, RoomId, RoomKind, SessionId, Speech, UnixMicros},
+    room::{Admitted, Effect, History, Kinds, Moment, RoomId, SessionId, Speech, UnixMicros},
 };
-use snapshot::{Saved, SavedRoom, SavedState};
-use std::{
-    collections::{HashMap, HashSet},
-    error::Error,
-    fmt,
-    sync::Arc,
-    time::Duration,
-};
-
-/// Where a session is reached: the thread that serves it and its seat there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionAddress {
-    /// Its number; a seat is given away again, a number is not.
-    pub id: SessionId,
-    /// The worker thread's index.
-    pub worker: u16,
-    /// The seat in that thread's audience.
-    pub seat: u32,
-}
-
-/// Of several events with one topic, only the newest matters to a client that cannot keep up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Topic {
-    /// The room's state.
-    State,
-    /// How many users there are.
-    Users,
-}
-
-/// What is to be told, and to whom. The order of deliveries is the order in which each session
-/// gets them.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Delivery {
-    /// From here on the session gets what the room broadcasts.
-    Enter {
-        /// The room.
-        room: RoomId,
-        /// The newcomer.
-        session: SessionAddress,
-    },
-    /// To every session in the room.
-    Broadcast {
-        /// The room.
-        room: RoomId,
-        /// What it makes superfluous.
-        topic: Topic,
-        /// The event.
-        event: Event,
-    },
-    /// To one session.
-    Direct {
-        /// The session.
-        session: SessionAddress,
-        /// The event.
-        event: Event,
-    },
-    /// The session is closed after all that was delivered to it before.
-    Close {
-        /// The session.
-        session: SessionAddress,
-        /// Why.
-        code: CloseCode,
-    },
-}
-
-/// So many `users` events are delivered in one presence interval before the others wait for its
-/// end: a few people coming and going see each other at once, and the writes for it take less than
-/// a millisecond. Telling thousands each time would be quadratic.
-const PRESENCE_BURST_EVENTS: usize = 256;
+use rooms::Rooms;
+use serde_json::Value;
+use snapshot::{Saved, SavedState};
+use std::{collections::HashMap, error::Error, fmt, sync::Arc, time::Duration};
 
 /// Who comes into a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,24 +38,26 @@ pub struct Visitor {
     pub dialect: Dialect,
     /// Who it says it is, if its actions are to count exactly once.
     pub client: Option<ClientKey>,
+    /// The position up to which it knows what was said.
+    pub since: Option<u64>,
 }
 
 /// Who sent an action, and what to answer it with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Sender {
     /// Its session.
     pub session: SessionAddress,
     /// The number that it gave the action. An action without one is answered only by a refusal.
     pub id: Option<u64>,
-    /// What is wrong with a [`Deed::Refuse`].
-    pub fault: Option<ActionError>,
+    /// What was decided before the action got its place: what is wrong with a [`Deed::Refuse`], what
+    /// a [`Deed::Pass`] brought about.
+    pub verdict: Option<Result<Vec<Effect>, ActionError>>,
 }
 
 impl Sender {
     /// Tells it why its action is refused.
     fn refuse(&self, error: ActionError) -> Delivery {
-        let event = Event::Error(Refused::new(error, self.id));
-        Delivery::Direct { session: self.session, event }
+        Delivery::answer(self.session, Event::Error(Refused::new(error, self.id)))
     }
 }
 
@@ -130,22 +72,27 @@ pub struct Facts {
     pub max_message_bytes: u64,
 }
 
-/// A room of the configuration.
-#[derive(Debug, Clone)]
-pub struct RoomPlan {
+/// A room as somebody sees it who does not enter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct View {
     /// Its path.
-    pub path: String,
-    /// Its kind, with its arguments.
-    pub kind: Arc<dyn RoomKind>,
+    pub path: Arc<str>,
+    /// The name of its kind.
+    pub kind: &'static str,
+    /// How many sessions are in it.
+    pub users: usize,
+    /// The position of its state.
+    pub seq: u64,
+    /// Its state; `None` if it has none to see, or was not looked at.
+    pub value: Option<Value>,
 }
 
 /// All rooms and who is in them.
 #[derive(Debug)]
 pub struct State {
     facts: Facts,
-    rooms: Vec<OpenRoom>,
-    /// Where durable rooms are, in the order in which they were opened.
-    numbered: Vec<RoomId>,
+    rooms: Rooms,
+    sessions: HashMap<SessionId, Seat>,
     clients: Clients,
     /// The position of the last entry, and its time.
     position: u64,
@@ -157,52 +104,21 @@ pub struct State {
     untold: Vec<RoomId>,
 }
 
+/// Where a session is.
+#[derive(Debug, Clone, Copy)]
+struct Seat {
+    address: SessionAddress,
+    room: RoomId,
+}
+
 /// The session that acts for a client: the one that came last.
 #[derive(Debug, Clone, Copy)]
 struct Holder {
     session: SessionAddress,
     /// The client was known when the session came, or since.
     was_known: bool,
-}
-
-struct OpenRoom {
-    plan: RoomPlan,
-    room: Box<dyn Room>,
-    /// Its number in the journal, if it is there.
-    number: Option<RoomNumber>,
-    /// The position of the entry that made the state.
-    seq: u64,
-    users: HashSet<SessionAddress>,
-    /// When the current presence interval began; `None` before the first.
-    interval_start: Option<Duration>,
-    /// How many `users` events were delivered in it.
-    told_events: usize,
-    is_untold: bool,
-}
-
-impl fmt::Debug for OpenRoom {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} at {}", self.plan, self.seq)
-    }
-}
-
-impl OpenRoom {
-    fn new(plan: RoomPlan) -> Self {
-        Self {
-            room: plan.kind.open(),
-            plan,
-            number: None,
-            seq: 0,
-            users: HashSet::new(),
-            interval_start: None,
-            told_events: 0,
-            is_untold: false,
-        }
-    }
-
-    fn state_event(&self) -> Option<Event> {
-        Some(Event::State { seq: self.seq, value: self.room.state()? })
-    }
+    /// The number after those that it has put in order.
+    next_id: u64,
 }
 
 /// Why what a journal holds cannot be made a state.
@@ -250,15 +166,20 @@ impl fmt::Display for RecoverError {
 }
 
 impl State {
-    /// Opens the rooms of the configuration, in the order of their [`RoomId`]s. `users` events of a
-    /// room are at least `presence_interval` apart when many come and go, and at once when few do.
-    pub fn new(plans: &[RoomPlan], facts: Facts, presence_interval: Duration) -> Self {
+    /// Opens the rooms of the configuration. `users` events of a room are at least
+    /// `presence_interval` apart when many come and go, and at once when few do.
+    pub fn new(
+        plans: &[RoomPlan],
+        kinds: &Kinds,
+        facts: Facts,
+        presence_interval: Duration,
+    ) -> Self {
         // Until an entry says otherwise; the first one does.
         let limits = DedupLimits { ttl_micros: 0, max_clients: 1 };
         Self {
             facts,
-            rooms: plans.iter().cloned().map(OpenRoom::new).collect(),
-            numbered: Vec::new(),
+            rooms: Rooms::new(plans, kinds),
+            sessions: HashMap::new(),
             clients: Clients::new(limits),
             position: 0,
             last_at: UnixMicros::default(),
@@ -271,6 +192,11 @@ impl State {
     /// The position of the last entry.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// The name of the history that positions count in.
+    pub fn epoch(&self) -> &str {
+        &self.facts.epoch
     }
 
     /// The time of the last entry.
@@ -289,31 +215,16 @@ impl State {
         let at = at.max(self.last_at);
         let has_limits = self.position > 0 && self.clients.limits() == limits;
         let limits = (!has_limits).then_some(Entry::Limits { at, limits });
-        let is_missing = |open: &&OpenRoom| open.plan.kind.is_durable() && open.number.is_none();
-        let rooms = self.rooms.iter().filter(is_missing).map(|open| Entry::Open {
-            at,
-            path: open.plan.path.clone(),
-            kind: open.plan.kind.name().to_owned(),
-        });
+        let rooms = self.rooms.unnumbered().map(|open| open.entry(at));
         limits.into_iter().chain(rooms).collect()
     }
 
     /// All that entries have made, to be [restored](State::restore).
     pub fn save(&self) -> Vec<u8> {
-        let saved = |id: &RoomId| {
-            let open = &self.rooms[id.0 as usize];
-            SavedRoom {
-                path: open.plan.path.clone(),
-                kind: open.plan.kind.name().to_owned(),
-                seq: open.seq,
-                state: open.room.save(),
-            }
-        };
-        let rooms = self.numbered.iter().map(saved).collect();
         Saved::V1(SavedState {
             at: self.last_at,
             limits: self.clients.limits(),
-            rooms,
+            rooms: self.rooms.save(),
             forgotten_until: self.clients.forgotten_until(),
             clients: self.clients.saved(),
         })
@@ -328,11 +239,8 @@ impl State {
         let Some(Saved::V1(saved)) = Saved::from_bytes(bytes) else {
             return Err(RecoverError::NoEntry { position });
         };
-        for SavedRoom { path, kind, seq, state } in saved.rooms {
-            let id = self.open(&path, &kind, seq)?;
-            let open = &mut self.rooms[id.0 as usize];
-            let restored = open.plan.kind.restore(&state);
-            open.room = restored.ok_or(RecoverError::BadRoom { path, kind })?;
+        for room in saved.rooms {
+            self.rooms.restore(room)?;
         }
         self.clients = Clients::restore(saved.limits, saved.forgotten_until, saved.clients);
         (self.position, self.last_at) = (position, saved.at);
@@ -350,11 +258,12 @@ impl State {
                 at
             }
             Entry::Open { at, path, kind } => {
-                self.open(&path, &kind, position)?;
+                let room = self.rooms.number(&path, &kind, position)?;
+                self.rooms.note_wake(room);
                 at
             }
             Entry::Act(entry) => {
-                if self.numbered.get(entry.room.0 as usize).is_none() {
+                if self.rooms.numbered(entry.room).is_none() {
                     return Err(RecoverError::NoEntry { position });
                 }
                 self.apply(position, &entry, None, &mut Vec::new());
@@ -365,69 +274,108 @@ impl State {
         Ok(())
     }
 
-    /// Gives the room its number. One that is no longer in the configuration is kept all the same.
-    fn open(&mut self, path: &str, kind: &str, seq: u64) -> Result<RoomId, RecoverError> {
-        let is_it = |open: &OpenRoom| open.plan.path == path && open.plan.kind.name() == kind;
-        let index = match self.rooms.iter().position(is_it) {
-            Some(index) => index,
-            None => {
-                let unknown =
-                    |_| RecoverError::UnknownKind { path: path.into(), kind: kind.into() };
-                let kind = room::kind(kind, &Default::default()).map_err(unknown)?;
-                self.rooms.push(OpenRoom::new(RoomPlan { path: path.to_owned(), kind }));
-                self.rooms.len() - 1
-            }
-        };
-        // Far fewer rooms than 2^32 stand in a file.
-        let (id, number) = (RoomId(index as u32), RoomNumber(self.numbered.len() as u32));
-        self.numbered.push(id);
-        (self.rooms[index].number, self.rooms[index].seq) = (Some(number), seq);
-        Ok(id)
+    /// The entry that brings a room into the journal, where its actions have to go through that and
+    /// it is not there yet. Until that is [replayed](State::replay) or [given
+    /// up](State::give_up_opening), the room stays.
+    pub fn begin_opening(&mut self, room: RoomId, at: UnixMicros) -> Option<Entry> {
+        let open = self.rooms.get_mut(room)?;
+        if !open.kind.is_durable() || open.number.is_some() {
+            return None;
+        }
+        open.is_opening = true;
+        Some(open.entry(at))
     }
 
-    /// `visitor` comes into `room` at `now` (any monotonic clock, the same at each call). Who was
-    /// there as the same client before, is closed.
-    pub fn join(&mut self, room: RoomId, visitor: Visitor, now: Duration, out: &mut Vec<Delivery>) {
-        let Visitor { session, dialect, client } = visitor;
-        let Some(open) = self.rooms.get_mut(room.0 as usize) else { return };
-        if !open.users.insert(session) {
+    /// The room could not be brought into the journal.
+    pub fn give_up_opening(&mut self, room: RoomId) {
+        if let Some(open) = self.rooms.get_mut(room) {
+            open.is_opening = false;
+        }
+        self.rooms.drop_if_empty(room);
+    }
+
+    /// The room at a place, made now if it was not there.
+    ///
+    /// # Errors
+    /// That there are as many as there may be.
+    pub fn make_room(&mut self, place: &Place, now: Duration) -> Result<RoomId, TooManyRooms> {
+        self.rooms.make(place, now)
+    }
+
+    /// The room that a session is in.
+    pub fn room_of(&self, session: SessionAddress) -> Option<RoomId> {
+        self.sessions.get(&session.id).map(|seat| seat.room)
+    }
+
+    /// `visitor` comes to `place` at `now` (any monotonic clock, the same at each call), which is
+    /// `at`. Who was there as the same client before, is closed.
+    pub fn join(
+        &mut self,
+        place: &Place,
+        visitor: Visitor,
+        (now, at): (Duration, UnixMicros),
+        out: &mut Vec<Delivery>,
+    ) {
+        let Visitor { session, dialect, client, since } = visitor;
+        if self.sessions.contains_key(&session.id) {
             return;
         }
-        if let Some(client) = client {
-            let was_known = self.clients.get(&client).is_some();
-            if let Some(older) = self.holders.insert(client, Holder { session, was_known }) {
-                let (session, code) = (older.session, CloseCode::TAKEN_OVER);
-                out.push(Delivery::Close { session, code });
-            }
-        }
+        let Ok(room) = self.rooms.make(place, now) else {
+            return out.push(Delivery::Close { session, code: CloseCode::TRY_AGAIN_LATER });
+        };
+        self.sessions.insert(session.id, Seat { address: session, room });
+        self.hold(client, session, out);
+        let Some(open) = self.rooms.get_mut(room) else { return };
+        open.users += 1;
+        let effects = open.room().joined(session.id, at);
+        // A position that is yet to come is of another history.
+        let since = since.filter(|since| *since <= self.position);
+        let history = open.room().history(since);
         if dialect == Dialect::V1 {
-            let event = self.welcome(room, &visitor);
-            out.push(Delivery::Direct { session, event });
+            let missed = since.is_some() && history.is_incomplete;
+            let event = self.welcome(room, &visitor, missed);
+            out.push(Delivery::answer(session, event));
         }
-        out.push(Delivery::Enter { room, session });
-        if self.speech(room) == Speech::Events && !self.tell_users(room, now, out) {
-            let event = self.users_event(room);
-            out.push(Delivery::Direct { session, event });
+        self.tell_newcomer_users(room, session, now, out);
+        self.tell_state(room, session, None, out);
+        if !history.events.is_empty() {
+            out.push(Delivery::answer(session, said_before(history)));
         }
-        if let Some(event) = self.rooms[room.0 as usize].state_event() {
-            out.push(Delivery::Direct { session, event });
+        let newcomer = Sender { session, id: None, verdict: None };
+        self.called(room);
+        self.tell(room, None, Some(&newcomer), effects, out);
+    }
+
+    /// Makes `session` the one that acts for `client`.
+    fn hold(
+        &mut self,
+        client: Option<ClientKey>,
+        session: SessionAddress,
+        out: &mut Vec<Delivery>,
+    ) {
+        let Some(client) = client else { return };
+        let record = self.clients.get(&client);
+        let next_id = record.map_or(1, |record| record.last_id + 1);
+        let holder = Holder { session, was_known: record.is_some(), next_id };
+        if let Some(older) = self.holders.insert(client, holder) {
+            out.push(Delivery::Close { session: older.session, code: CloseCode::TAKEN_OVER });
         }
     }
 
     fn speech(&self, room: RoomId) -> Speech {
-        self.rooms[room.0 as usize].plan.kind.speech()
+        self.rooms.get(room).map_or(Speech::Plain, |open| open.kind.speech())
     }
 
-    fn welcome(&self, room: RoomId, visitor: &Visitor) -> Event {
-        let plan = &self.rooms[room.0 as usize].plan;
+    fn welcome(&self, room: RoomId, visitor: &Visitor, missed: bool) -> Event {
+        let open = self.rooms.get(room);
         let record = visitor.client.and_then(|client| self.clients.get(&client));
         Event::Welcome(Box::new(Welcome {
-            room: plan.path.clone(),
-            kind: plan.kind.name(),
+            room: open.map(|open| open.path.to_string()).unwrap_or_default(),
+            kind: open.map_or("", |open| open.kind.name()),
             session: visitor.session.id.0,
             epoch: self.facts.epoch.clone(),
             seq: self.position,
-            missed: false,
+            missed,
             last_id: record.map(|record| record.last_id),
             refused: record.map(Record::refused).unwrap_or_default(),
             forgotten_until: self.clients.forgotten_until(),
@@ -437,28 +385,53 @@ impl State {
         }))
     }
 
-    /// `visitor` is gone from `room`. A second time changes nothing.
-    pub fn leave(
+    /// Tells one session the room's state, if that has one.
+    fn tell_state(
         &mut self,
         room: RoomId,
-        visitor: Visitor,
-        now: Duration,
+        session: SessionAddress,
+        topic: Option<Topic>,
         out: &mut Vec<Delivery>,
     ) {
-        let Visitor { session, client, .. } = visitor;
-        let Some(open) = self.rooms.get_mut(room.0 as usize) else { return };
-        if !open.users.remove(&session) {
-            return;
+        let Some(open) = self.rooms.get_mut(room) else { return };
+        let seq = open.seq;
+        if let Some(value) = open.room().state() {
+            out.push(Delivery::Direct { session, topic, event: Event::State { seq, value } });
         }
-        open.room.left(session.id, self.last_at);
+    }
+
+    /// Tells the state to a session that skipped changes. It gets changes again from here on.
+    pub fn refresh(&mut self, session: SessionAddress, out: &mut Vec<Delivery>) {
+        let Some(room) = self.room_of(session) else { return };
+        out.push(Delivery::Resume { session });
+        self.tell_state(room, session, Some(Topic::State), out);
+    }
+
+    /// `session`, which was there as `client`, is gone. A second time changes nothing. What that
+    /// brings about in its room is to be [told](State::tell_effects) in the order.
+    pub fn leave(
+        &mut self,
+        session: SessionAddress,
+        client: Option<ClientKey>,
+        (now, at): (Duration, UnixMicros),
+        out: &mut Vec<Delivery>,
+    ) -> Option<(RoomId, Vec<Effect>)> {
+        let Seat { room, .. } = self.sessions.remove(&session.id)?;
         if let Some(client) = client
             && self.acts_for(&client, session)
         {
             self.holders.remove(&client);
         }
+        let open = self.rooms.get_mut(room)?;
+        open.users -= 1;
+        open.used_at = now;
+        let effects = open.room().left(session.id, at);
+        self.called(room);
         if self.speech(room) == Speech::Events {
             self.tell_users(room, now, out);
         }
+        self.rooms.drop_if_empty(room);
+        Some((room, effects))
     }
 
     /// Whether `session` is the one that acts for `client`: no newer one has come.
@@ -476,7 +449,50 @@ impl State {
 
     /// The room's number in the journal, if its actions go through that.
     pub fn number(&self, room: RoomId) -> Option<RoomNumber> {
-        self.rooms.get(room.0 as usize)?.number
+        self.rooms.get(room)?.number
+    }
+
+    /// What an action, about to be put in order, becomes, and what is decided with that.
+    pub fn admit(
+        &mut self,
+        room: RoomId,
+        deed: Deed,
+        author: Option<Author>,
+        (session, at): (SessionAddress, UnixMicros),
+    ) -> (Deed, Option<Result<Vec<Effect>, ActionError>>) {
+        if author.is_some_and(|author| !self.take_turn(author, session)) {
+            return (Deed::Query, None);
+        }
+        let (Deed::Apply(action), Some(open)) = (deed, self.rooms.get_mut(room)) else {
+            return (Deed::Refuse, None);
+        };
+        let admitted = open.room().admit(action, session.id, at);
+        self.called(room);
+        match admitted {
+            Ok(Admitted::Ordered(action)) => (Deed::Apply(action), None),
+            Ok(Admitted::Done(effects)) => (Deed::Pass, Some(Ok(effects))),
+            Err(error) => (Deed::Refuse, Some(Err(error))),
+        }
+    }
+
+    /// Whether the number follows those that the session has put in order. Those who never came
+    /// have one number only.
+    fn take_turn(&mut self, author: Author, session: SessionAddress) -> bool {
+        match self.holders.get_mut(&author.client).filter(|holder| holder.session == session) {
+            Some(holder) if holder.next_id == author.id => {
+                holder.next_id += 1;
+                true
+            }
+            Some(_) => false,
+            None => true,
+        }
+    }
+
+    /// The action with this number could not be kept: the number is the next again.
+    pub fn give_turn_back(&mut self, author: Author) {
+        if let Some(holder) = self.holders.get_mut(&author.client) {
+            holder.next_id = holder.next_id.min(author.id);
+        }
     }
 
     /// Applies an action that is committed at `position`. `sender` is not there when the journal is
@@ -485,48 +501,53 @@ impl State {
         &mut self,
         position: u64,
         entry: &ActEntry,
-        sender: Option<&Sender>,
+        mut sender: Option<Sender>,
         out: &mut Vec<Delivery>,
     ) {
         (self.position, self.last_at) = (position, entry.at);
-        let Some(room) = self.numbered.get(entry.room.0 as usize).copied() else { return };
+        let Some(room) = self.rooms.numbered(entry.room) else { return };
         let turn = entry.author.map_or(Turn::Next, |author| self.clients.turn(author, entry.at));
-        if turn == Turn::Next {
-            let result = self.carry_out(room, entry, sender);
+        let verdict = sender.as_mut().and_then(|sender| sender.verdict.take());
+        if turn == Turn::Next && entry.deed != Deed::Query {
+            let (from, result) = self.carry_out(room, entry, sender.as_ref(), verdict);
             if let Some(author) = entry.author {
                 self.clients.decide(author, position, entry.at, result.is_err());
                 if let Some(holder) = self.holders.get_mut(&author.client) {
                     holder.was_known = true;
                 }
             }
-            self.tell(room, sender, result, out);
-        } else if let (Some(sender), Some(author)) = (sender, entry.author) {
+            self.tell_result(room, from, sender.as_ref(), result, out);
+        } else if let (Some(sender), Some(author)) = (&sender, entry.author) {
             out.push(self.answer(room, sender, author, turn));
+            if let Some(Ok(effects)) = verdict {
+                self.tell(room, None, Some(sender), effects, out);
+            }
         }
     }
 
+    /// What an action brings about, and the position of the state before it.
     fn carry_out(
         &mut self,
         room: RoomId,
         entry: &ActEntry,
         sender: Option<&Sender>,
-    ) -> Result<Vec<Effect>, ActionError> {
-        let open = &mut self.rooms[room.0 as usize];
-        let from = sender.map(|sender| sender.session.id);
-        match &entry.deed {
-            Deed::Apply(action) => {
-                let effects =
-                    open.room.apply(action, from, Moment { seq: self.position, at: entry.at })?;
-                if effects.iter().any(|effect| matches!(effect, Effect::State(_))) {
-                    open.seq = self.position;
-                }
-                Ok(effects)
-            }
-            Deed::Refuse => {
-                let fault = sender.and_then(|sender| sender.fault.clone());
-                Err(fault.unwrap_or(ActionError::new(ErrorCode::Refused, "no action of this room")))
-            }
+        verdict: Option<Result<Vec<Effect>, ActionError>>,
+    ) -> (Option<u64>, Result<Vec<Effect>, ActionError>) {
+        let Some(open) = self.rooms.get_mut(room) else { return (None, Ok(Vec::new())) };
+        let (before, when) = (open.seq, Moment { seq: self.position, at: entry.at });
+        let session = sender.map(|sender| sender.session.id);
+        let refusal = ActionError::new(ErrorCode::Refused, "no action of this room");
+        let result = match &entry.deed {
+            Deed::Apply(action) => open.room().apply(action, session, when),
+            Deed::Wake => Ok(open.room().woken(when)),
+            Deed::Refuse => return (None, Err(verdict.and_then(Result::err).unwrap_or(refusal))),
+            Deed::Pass | Deed::Query => return (None, verdict.unwrap_or(Ok(Vec::new()))),
+        };
+        if result.as_ref().is_ok_and(|effects| effects.iter().any(Effect::is_for_all)) {
+            open.seq = self.position;
         }
+        self.called(room);
+        (Some(before), result)
     }
 
     /// Applies an action of a room that keeps nothing.
@@ -535,49 +556,139 @@ impl State {
         room: RoomId,
         action: &Message,
         at: UnixMicros,
-        sender: &Sender,
+        sender: Option<&Sender>,
         out: &mut Vec<Delivery>,
     ) {
-        let Some(open) = self.rooms.get_mut(room.0 as usize) else { return };
-        let result = open.room.apply(action, Some(sender.session.id), Moment { seq: 0, at });
-        self.tell(room, Some(sender), result, out);
+        let Some(open) = self.rooms.get_mut(room) else { return };
+        let session = sender.map(|sender| sender.session.id);
+        let result = open.room().apply(action, session, Moment { seq: 0, at });
+        self.called(room);
+        self.tell_result(room, Some(0), sender, result, out);
+    }
+
+    /// Tells what was decided about an action that has no place in the order.
+    pub fn tell_verdict(&mut self, room: RoomId, mut sender: Sender, out: &mut Vec<Delivery>) {
+        if let Some(verdict) = sender.verdict.take() {
+            self.tell_result(room, None, Some(&sender), verdict, out);
+        }
+    }
+
+    /// Tells what a session's leaving brought about.
+    pub fn tell_effects(&mut self, room: RoomId, effects: Vec<Effect>, out: &mut Vec<Delivery>) {
+        self.tell(room, None, None, effects, out);
+    }
+
+    /// A room was called: it may want to be woken at another time.
+    fn called(&mut self, room: RoomId) {
+        self.rooms.note_wake(room);
+    }
+
+    /// When the next room wants to be woken.
+    pub fn next_wake(&self) -> Option<UnixMicros> {
+        self.rooms.next_wake()
+    }
+
+    /// Wakes the rooms that keep nothing and whose time has come. Gives those for which that has to
+    /// be put in order.
+    pub fn wake_due(&mut self, at: UnixMicros, out: &mut Vec<Delivery>) -> Vec<RoomId> {
+        let mut durable = Vec::new();
+        while let Some(room) = self.rooms.take_due(at) {
+            let Some(open) = self.rooms.get_mut(room) else { continue };
+            if open.kind.is_durable() {
+                durable.push(room);
+                continue;
+            }
+            let effects = open.room().woken(Moment { seq: 0, at });
+            self.called(room);
+            self.tell(room, Some(0), None, effects, out);
+        }
+        durable
+    }
+
+    /// Waking the room could not be kept: it is tried again at `at`.
+    pub fn delay_wake(&mut self, room: RoomId, at: UnixMicros) {
+        self.rooms.delay_wake(room, at);
+    }
+
+    /// Puts away what rooms made on first use hold, where nobody was there since `since`. Says of how
+    /// many.
+    pub fn put_away_idle(&mut self, since: Duration) -> usize {
+        self.rooms.put_away_idle(since)
+    }
+
+    /// A room as it is. One that was not made yet is shown as it would be.
+    pub fn view(&mut self, place: &Place) -> Option<View> {
+        let Some(room) = self.rooms.at(&place.path) else {
+            let kind = self.rooms.plan(place)?.kind.clone();
+            let value = kind.open().state();
+            let path = place.path.clone();
+            return Some(View { path, kind: kind.name(), users: 0, seq: 0, value });
+        };
+        let open = self.rooms.get_mut(room)?;
+        Some(View { value: open.room().state(), ..open.view() })
+    }
+
+    /// All rooms of the configuration that there are, by path, without their states.
+    pub fn list(&self) -> Vec<View> {
+        self.rooms.list()
     }
 
     /// What an action brought about, for those whom it concerns: first the sender's answer, so that
     /// it holds that before it sees the state.
-    fn tell(
+    fn tell_result(
         &self,
         room: RoomId,
+        from: Option<u64>,
         sender: Option<&Sender>,
         result: Result<Vec<Effect>, ActionError>,
         out: &mut Vec<Delivery>,
     ) {
-        let seq = self.rooms[room.0 as usize].seq;
         let effects = match (result, sender) {
             (Ok(effects), _) => effects,
             (Err(_), None) => return,
             (Err(error), Some(sender)) => return out.push(sender.refuse(error)),
         };
         if let Some(Sender { session, id: Some(id), .. }) = sender {
-            let event = Event::Ack { id: *id, seq, is_duplicate: false };
-            out.push(Delivery::Direct { session: *session, event });
+            let event = Event::Ack { id: *id, seq: self.seq(room), is_duplicate: false };
+            out.push(Delivery::answer(*session, event));
         }
-        let session = sender.map(|sender| sender.session);
+        self.tell(room, from, sender, effects, out);
+    }
+
+    /// Turns effects into deliveries. `from` is the position of the state before them.
+    fn tell(
+        &self,
+        room: RoomId,
+        from: Option<u64>,
+        sender: Option<&Sender>,
+        effects: Vec<Effect>,
+        out: &mut Vec<Delivery>,
+    ) {
+        let seq = self.seq(room);
+        let sender = sender.map(|sender| sender.session);
+        let all = |topic, except, event: Event| {
+            Some(Delivery::Broadcast { room, topic, except, event: event.at(seq) })
+        };
         out.extend(effects.into_iter().filter_map(|effect| match effect {
-            Effect::State(value) => {
-                let event = Event::State { seq, value };
-                Some(Delivery::Broadcast { room, topic: Topic::State, event })
-            }
-            Effect::Reply(event) => Some(Delivery::Direct { session: session?, event }),
-            Effect::Tick(_)
-            | Effect::Change(_)
-            | Effect::Broadcast(_)
-            | Effect::Others(_)
-            | Effect::Show(..) => None,
+            Effect::State(value) => all(Topic::State, None, Event::State { seq, value }),
+            Effect::Change(event) => all(Topic::Change, None, Event::Room { seq, from, event }),
+            Effect::Tick(event) => all(Topic::State, None, event),
+            Effect::Broadcast(event) => all(Topic::Message, None, event),
+            Effect::Others(event) => all(Topic::Message, sender, event),
+            Effect::Reply(event) => Some(Delivery::answer(sender?, event.at(seq))),
+            Effect::Show(session, event) => Some(Delivery::Direct {
+                session: self.sessions.get(&session)?.address,
+                topic: Some(Topic::State),
+                event: event.at(seq),
+            }),
             Effect::CloseSender => {
-                Some(Delivery::Close { session: session?, code: CloseCode::NORMAL })
+                Some(Delivery::Close { session: sender?, code: CloseCode::NORMAL })
             }
         }));
+    }
+
+    fn seq(&self, room: RoomId) -> u64 {
+        self.rooms.get(room).map_or(0, |open| open.seq)
     }
 
     /// The answer to an action whose turn it is not.
@@ -588,9 +699,8 @@ impl State {
             Event::Error(Refused::new(ActionError::new(code, message), Some(id)))
         };
         let event = match turn {
-            Turn::Next | Turn::Decided { was_refused: false } => {
-                let seq = self.rooms[room.0 as usize].seq;
-                Event::Ack { id, seq, is_duplicate: true }
+            Turn::Decided { was_refused: false } => {
+                Event::Ack { id, seq: self.seq(room), is_duplicate: true }
             }
             Turn::Decided { was_refused: true } => Event::Error(Refused {
                 error: ActionError::new(ErrorCode::Refused, "this action was refused before"),
@@ -602,17 +712,23 @@ impl State {
                 format!("only of the last {MAX_IN_FLIGHT} actions it is known what became of them"),
             ),
             Turn::Forgotten if was_known => return Self::refuse_forgotten(sender),
-            Turn::Gap { .. } | Turn::Forgotten => {
-                let next_id = if let Turn::Gap { next_id } = turn { next_id } else { 1 };
+            // The next: what it is a duplicate of could not be kept.
+            Turn::Gap { .. } | Turn::Forgotten | Turn::Next => {
+                let next_id = match turn {
+                    Turn::Gap { next_id } => next_id,
+                    Turn::Next => id,
+                    _ => 1,
+                };
                 refuse(ErrorCode::IdGap, format!("the action with \"id\" {next_id} comes first"))
             }
         };
-        Delivery::Direct { session, event }
+        Delivery::answer(session, event)
     }
 
-    /// Tells the sender what is wrong with its [`Deed::Refuse`], where that has no place in an order.
-    pub fn refuse_fault(sender: &Sender) -> Option<Delivery> {
-        Some(sender.refuse(sender.fault.clone()?))
+    /// Tells the sender that its room cannot be made.
+    pub fn refuse_room(sender: &Sender) -> Delivery {
+        let message = "there are as many rooms here as there may be";
+        sender.refuse(ActionError::new(ErrorCode::TooManyRooms, message))
     }
 
     /// Tells the sender that its client [was forgotten](State::is_forgotten).
@@ -627,57 +743,12 @@ impl State {
         let message = "the server cannot keep actions now, and this one changed nothing";
         sender.refuse(ActionError::new(ErrorCode::NotDurable, message))
     }
+}
 
-    /// How long after `now` the next [`State::tell_untold`] is due; `None` when all is told.
-    pub fn presence_due(&self, now: Duration) -> Option<Duration> {
-        let due = |room: &RoomId| self.next_interval_at(*room).saturating_sub(now);
-        self.untold.iter().map(due).min()
-    }
-
-    /// Tells the count to the rooms whose time has come.
-    pub fn tell_untold(&mut self, now: Duration, out: &mut Vec<Delivery>) {
-        for room in self.untold.clone() {
-            self.tell_users(room, now, out);
-        }
-    }
-
-    /// Sets how far apart `users` events are at least: longer while rounds of writes take longer.
-    pub fn set_presence_interval(&mut self, interval: Duration) {
-        self.presence_interval = interval;
-    }
-
-    fn next_interval_at(&self, room: RoomId) -> Duration {
-        let start = self.rooms[room.0 as usize].interval_start;
-        start.map_or(Duration::ZERO, |start| start + self.presence_interval)
-    }
-
-    fn users_event(&self, room: RoomId) -> Event {
-        Event::Users { count: self.rooms[room.0 as usize].users.len(), names: None }
-    }
-
-    /// Tells the room how many are in it, or notes that it must be told later. Says which.
-    fn tell_users(&mut self, room: RoomId, now: Duration, out: &mut Vec<Delivery>) -> bool {
-        let is_new_interval = self.next_interval_at(room) <= now;
-        let open = &mut self.rooms[room.0 as usize];
-        if is_new_interval {
-            open.interval_start = Some(now);
-            open.told_events = 0;
-        }
-        let told_events = open.told_events + open.users.len();
-        let is_due = is_new_interval || told_events <= PRESENCE_BURST_EVENTS;
-        if is_due {
-            open.told_events = told_events;
-            if std::mem::take(&mut open.is_untold) {
-                self.untold.retain(|untold| *untold != room);
-            }
-            let event = self.users_event(room);
-            out.push(Delivery::Broadcast { room, topic: Topic::Users, event });
-        } else if !open.is_untold {
-            open.is_untold = true;
-            self.untold.push(room);
-        }
-        is_due
-    }
+/// What a newcomer is told of what was said before.
+fn said_before(history: History) -> Event {
+    let said = |(seq, event)| Event::Room { seq, from: None, event };
+    Event::Several(history.events.into_iter().map(said).collect())
 }
 
 #[cfg(test)]

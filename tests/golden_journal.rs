@@ -81,8 +81,10 @@ fn make_the_golden_journal() {
     let mut journal = DiskJournal::open(directory.path(), Durability::Always).expect("a new one");
     let kind = room::kind("counter", &Default::default()).expect("known");
     let facts = Facts { epoch: String::new(), heartbeat_ms: 0, max_message_bytes: 0 };
-    let plan = RoomPlan { path: "/".into(), kind };
-    let mut state = State::new(&[plan], facts, Default::default());
+    let path = room::PathPattern::parse("/").expect("a path");
+    let plan = RoomPlan { path, kind, max_rooms: 1 };
+    let kinds = room::Kinds::default();
+    let mut state = State::new(&[plan], &kinds, facts, Default::default());
     let limits = DedupLimits { ttl_micros: 604_800_000_000, max_clients: 100_000 };
     let keep = |state: &mut State, journal: &mut DiskJournal, entries: &[Entry]| {
         let records: Vec<Bytes> = entries.iter().map(Entry::to_bytes).collect();

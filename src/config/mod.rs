@@ -103,6 +103,10 @@ pub struct Limits {
     /// How long a client may take from the connection to the end of its request's headers, 10 ms
     /// to 5 min. Default 5 s: enough for a slow line, short for those who only hold sockets.
     pub handshake_timeout: Duration,
+    /// How long a room that was made on first use is held ready while nobody is there, 1 s to 1 day.
+    /// Default 10 min: people come back after a coffee. What it keeps is not lost then: only that
+    /// stays, until somebody comes.
+    pub room_idle_timeout: Duration,
 }
 
 /// `[origins]`: which web pages may connect. Clients that are no browsers send no origin and pass.
@@ -218,8 +222,11 @@ pub enum LogFormat {
 /// Two rooms are equal if they serve the same; where they stand does not matter.
 #[derive(Clone, Debug)]
 pub struct Room {
-    /// The URL's path, such as `/` or `/echo`; unique, and outside of `/web/` and `/health/`.
+    /// The URL's path, such as `/` or `/echo`; unique, and outside of `/web/`, `/api/` and
+    /// `/health/`. Or a pattern of paths, such as `/chats/{name}`.
     pub path: String,
+    /// The most rooms that a pattern may have, 1 to 100,000. Default 1,000.
+    pub max_rooms: usize,
     /// The name of the room's kind, such as `counter`. Whether it exists is not checked here.
     pub kind: String,
     /// All other keys of the table, for the room's kind to check and use. Dates are strings.
@@ -235,6 +242,7 @@ impl Room {
     pub fn new(path: &str, kind: &str, arguments: Map<String, Value>) -> Room {
         Room {
             path: path.to_owned(),
+            max_rooms: 1_000,
             kind: kind.to_owned(),
             arguments,
             place: Place::program(),
@@ -255,7 +263,8 @@ impl Room {
 
 impl PartialEq for Room {
     fn eq(&self, other: &Room) -> bool {
-        self.path == other.path && self.kind == other.kind && self.arguments == other.arguments
+        let one = (&self.path, self.max_rooms, &self.kind, &self.arguments);
+        one == (&other.path, other.max_rooms, &other.kind, &other.arguments)
     }
 }
 

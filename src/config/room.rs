@@ -14,7 +14,13 @@ use super::{
 };
 
 /// Paths that the server itself answers, with all below them.
-const RESERVED: [&str; 2] = ["/web", "/health"];
+const RESERVED: [&str; 3] = ["/web", "/health", "/api"];
+
+/// The most rooms of a pattern, by default: far more than people make by hand.
+const MAX_ROOMS: usize = 1_000;
+
+/// Above it, a list of rooms would be many megabytes.
+const MOST_MAX_ROOMS: usize = 100_000;
 
 /// All rooms of the file, or `None` if it has no `[[room]]`.
 pub(super) fn rooms(reader: &mut Reader<'_>) -> Option<Vec<Room>> {
@@ -49,6 +55,10 @@ fn room(source: Source<'_>, offset: usize, mut table: DeTable<'_>) -> (Room, Vec
     match take_text(&mut table, "kind", "what it does, such as kind = \"counter\"").and_then(kind) {
         Ok(kind) => room.kind = kind,
         Err(message) => problems.push(room.problem("kind", message)),
+    }
+    match max_rooms(&mut table, room.path.contains('{')) {
+        Ok(max_rooms) => room.max_rooms = max_rooms,
+        Err(message) => problems.push(room.problem("max_rooms", message)),
     }
     for (key, value) in table {
         let key = key.into_inner().into_owned();
@@ -88,6 +98,22 @@ fn kind(text: String) -> Result<String, String> {
     Ok(text)
 }
 
+fn max_rooms(table: &mut DeTable<'_>, is_pattern: bool) -> Result<usize, String> {
+    let Some(value) = table.remove("max_rooms") else { return Ok(MAX_ROOMS) };
+    if !is_pattern {
+        return Err(
+            "only a path with a place for a name, such as /chats/{name}, has many rooms".into()
+        );
+    }
+    let number = match value.get_ref() {
+        DeValue::Integer(number) => number.as_str().parse().ok(),
+        _ => None,
+    };
+    number
+        .filter(|number| (1..=MOST_MAX_ROOMS).contains(number))
+        .ok_or_else(|| format!("want a number from 1 to {MOST_MAX_ROOMS}"))
+}
+
 fn path(path: String) -> Result<String, String> {
     let Some(rest) = path.strip_prefix('/') else {
         return Err(format!("{path:?} does not start with \"/\": write {:?}", format!("/{path}")));
@@ -95,7 +121,6 @@ fn path(path: String) -> Result<String, String> {
     if let Some(c) = path.chars().find(|c| !is_path_character(*c)) {
         let reason = match c {
             '?' | '#' => "a path ends before it",
-            '{' | '}' => "paths with a variable part are not supported",
             _ => "use ASCII letters, digits and -._~!$&'()*+,;=:@/",
         };
         return Err(format!("{path:?} contains {c:?}: {reason}"));
@@ -117,9 +142,9 @@ fn path(path: String) -> Result<String, String> {
 }
 
 /// What a path may have as it stands (RFC 3986, section 3.3). Anything else reaches the server
-/// percent-encoded and would never match.
+/// percent-encoded and would never match. Braces hold the place of a name.
 fn is_path_character(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/".contains(c)
+    c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/{}".contains(c)
 }
 
 /// An argument as JSON, which the room kinds read. A date becomes a string.

@@ -46,6 +46,7 @@ impl Default for Limits {
             max_connections_per_address: 0,
             max_message_bytes: 64 * KIB,
             handshake_timeout: Duration::from_secs(5),
+            room_idle_timeout: 10 * MINUTE,
         }
     }
 }
@@ -203,6 +204,15 @@ pub(super) fn limits(reader: &mut Reader<'_>) -> Limits {
                 least: TEN_MILLISECONDS,
                 most: 5 * MINUTE,
                 reason: "a shorter one refuses everybody, a longer one lets sockets be hoarded",
+            },
+        ),
+        room_idle_timeout: section.duration(
+            "room_idle_timeout",
+            default.room_idle_timeout,
+            Limit {
+                least: Duration::from_secs(1),
+                most: 24 * 60 * MINUTE,
+                reason: "a shorter one loads rooms again and again, a longer one saves nothing",
             },
         ),
     }

@@ -145,7 +145,7 @@ fn each_mistake_is_named_with_its_place() {
         // Unknown keys and sections.
         (
             "[limits]\nmax_mesage = \"1KiB\"",
-            "2:1: limits.max_mesage: unknown key (did you mean \"max_message\"?); known are max_connections, max_connections_per_address, max_message, handshake_timeout",
+            "2:1: limits.max_mesage: unknown key (did you mean \"max_message\"?); known are max_connections, max_connections_per_address, max_message, handshake_timeout, room_idle_timeout",
         ),
         ("[limits]\nbind = \"a:1\"", "2:1: limits.bind: unknown key; bind belongs under [server]"),
         ("bind = \"a:1\"", "1:1: bind: unknown key; bind belongs under [server]"),
@@ -291,7 +291,6 @@ fn wrong_room_paths_are_refused() {
         ("echo", "write \"/echo\""),
         ("/a?b", "contains '?'"),
         ("/a#b", "contains '#'"),
-        ("/{name}", "contains '{'"),
         ("/a//b", "contains \"//\""),
         ("//", "contains \"//\""),
         ("/a\\u0007", "contains '\\u{7}'"),
@@ -311,7 +310,7 @@ fn wrong_room_paths_are_refused() {
         assert!(shown.starts_with("test.toml:3:8: room.path: "), "{path:?} gave {shown}");
         assert!(shown.contains(want), "{path:?} gave {shown}, want {want:?} in it");
     }
-    for path in ["/", "/a/b", "/webinar", "/healthy", "/a/", "/a.b", "/~a:1@x"] {
+    for path in ["/", "/a/b", "/a/{name}", "/webinar", "/healthy", "/a/", "/a.b", "/~a:1@x"] {
         let toml = format!("[[room]]\nkind = \"echo\"\npath = \"{path}\"");
         assert_eq!(parse(&toml).unwrap().rooms[0].path, path);
     }

@@ -38,7 +38,7 @@ impl Config {
         ]
     }
 
-    fn limits_lines(&self) -> [(&'static str, String); 4] {
+    fn limits_lines(&self) -> [(&'static str, String); 5] {
         let limits = &self.limits;
         let per_address = limits.max_connections_per_address.to_string();
         [
@@ -46,6 +46,7 @@ impl Config {
             ("max_connections_per_address", per_address),
             ("max_message", text(&show_size(limits.max_message_bytes))),
             ("handshake_timeout", text(&show_duration(limits.handshake_timeout))),
+            ("room_idle_timeout", text(&show_duration(limits.room_idle_timeout))),
         ]
     }
 
@@ -101,7 +102,11 @@ fn room(room: &Room) -> String {
     let path = text(&room.path);
     let kind = text(&room.kind);
     let arguments: String = entries(&room.arguments).map(|entry| entry + "\n").collect();
-    format!("[[room]]\npath = {path}\nkind = {kind}\n{arguments}")
+    let many = match room.path.contains('{') {
+        true => format!("max_rooms = {}\n", room.max_rooms),
+        false => String::new(),
+    };
+    format!("[[room]]\npath = {path}\nkind = {kind}\n{many}{arguments}")
 }
 
 fn entries(table: &Map<String, Value>) -> impl Iterator<Item = String> {

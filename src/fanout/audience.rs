@@ -173,11 +173,19 @@ impl Inner {
     /// session of a room.
     fn sort(&mut self, parcel: Parcel) -> usize {
         match parcel {
-            Parcel::Broadcast(room, topic, event) => return self.broadcast(room, topic, &event),
+            Parcel::Broadcast { room, topic, except, event } => {
+                return self.broadcast(room, topic, except, &event);
+            }
+            Parcel::Lost(room, topic) => self.lose(room, topic),
             Parcel::Enter(room, session) => self.enter(room, session),
-            Parcel::Direct(session, event) => {
+            Parcel::Resume(session) => {
                 if let Some(outlet) = self.catch_up(session) {
-                    outlet.queue(event.bytes(outlet.form()).clone());
+                    outlet.resume();
+                }
+            }
+            Parcel::Direct(session, topic, event) => {
+                if let Some(outlet) = self.catch_up(session) {
+                    outlet.queue_event(event.bytes(outlet.form()).clone(), topic);
                     self.touched_outlets.push(outlet);
                 }
             }
@@ -217,7 +225,14 @@ impl Inner {
         ring.outlets.push(outlet);
     }
 
-    fn broadcast(&mut self, room: RoomId, topic: Topic, event: &EncodedEvent) -> usize {
+    fn broadcast(
+        &mut self,
+        room: RoomId,
+        topic: Topic,
+        except: Option<SessionAddress>,
+        event: &EncodedEvent,
+    ) -> usize {
+        let except = except.and_then(|session| self.catch_up(session));
         let Some(hall) = self.halls.get_mut(&room) else { return 0 };
         let mut longest = 0;
         for (form, ring) in WireForm::ALL.into_iter().zip(&mut hall.forms) {
@@ -227,10 +242,26 @@ impl Inner {
                 ring.turn.frames.push((topic, frame.clone()));
             }
         }
+        if let Some(outlet) = except {
+            // As if it had been given this one already.
+            let turn = &hall.forms[outlet.form() as usize].turn;
+            outlet.turn_mark.set(turn.frames.len());
+        }
         if self.touched_halls.last() != Some(&room) {
             self.touched_halls.push(room);
         }
         longest
+    }
+
+    /// Tells the sessions of a room that they missed what may not be skipped.
+    fn lose(&mut self, room: RoomId, topic: Topic) {
+        let Some(hall) = self.halls.get(&room) else { return };
+        for ring in &hall.forms {
+            for outlet in &ring.outlets {
+                outlet.catch_up(&ring.turn);
+                outlet.lose(topic);
+            }
+        }
     }
 
     /// Gives a session all that its room was told before what is meant for it alone.

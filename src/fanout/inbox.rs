@@ -21,10 +21,24 @@ use std::{
 pub enum Parcel {
     /// The session gets what the room broadcasts from here on.
     Enter(RoomId, SessionAddress),
-    /// To all sessions of the room on this thread.
-    Broadcast(RoomId, Topic, Arc<EncodedEvent>),
+    /// To all sessions of the room on this thread, but for one.
+    Broadcast {
+        /// The room.
+        room: RoomId,
+        /// What may become of it.
+        topic: Topic,
+        /// But not to this session.
+        except: Option<SessionAddress>,
+        /// What.
+        event: Arc<EncodedEvent>,
+    },
+    /// Broadcasts of this topic to the room, which may not be skipped one by one, are lost: the
+    /// thread has fallen behind.
+    Lost(RoomId, Topic),
     /// To one session.
-    Direct(SessionAddress, Arc<EncodedEvent>),
+    Direct(SessionAddress, Option<Topic>, Arc<EncodedEvent>),
+    /// The session gets changes again: it is told the state next.
+    Resume(SessionAddress),
     /// To one session: an acknowledgement, which may come before states that are older than it.
     Ack(SessionAddress, Arc<EncodedEvent>),
     /// An action of the session is answered: so many bytes of its credit come back.
@@ -69,7 +83,7 @@ impl Inbox {
     pub fn put(&self, parcels: impl IntoIterator<Item = Parcel>) {
         let mut waiting = self.lock();
         for parcel in parcels {
-            waiting.broadcasts += usize::from(matches!(parcel, Parcel::Broadcast(..)));
+            waiting.broadcasts += usize::from(matches!(parcel, Parcel::Broadcast { .. }));
             waiting.answers += usize::from(matches!(parcel, Parcel::Taken(..)));
             waiting.parcels.push(parcel);
         }
@@ -107,14 +121,19 @@ impl Inbox {
 }
 
 impl Waiting {
-    /// Keeps the newest broadcast of each room and topic. Who entered in between was told the
-    /// state that was current then, so nobody sees an older one after it.
+    /// Keeps the newest broadcast of each room where only that matters, and of the others a note
+    /// that they are lost. Who entered in between was told the state that was current then, so nobody
+    /// sees an older one after it.
     fn drop_superseded(&mut self) {
         let mut seen = HashSet::new();
         self.parcels.reverse();
-        self.parcels.retain(|parcel| match parcel {
-            Parcel::Broadcast(room, topic, _) => seen.insert((*room, *topic)),
-            _ => true,
+        self.parcels.retain_mut(|parcel| {
+            let Parcel::Broadcast { room, topic, .. } = *parcel else { return true };
+            let is_newest = seen.insert((room, topic));
+            if is_newest && matches!(topic, Topic::Change | Topic::Message) {
+                *parcel = Parcel::Lost(room, topic);
+            }
+            is_newest
         });
         self.parcels.reverse();
         self.broadcasts = seen.len();
@@ -126,16 +145,16 @@ mod tests {
     use super::*;
     use crate::{protocol::Event, room::SessionId};
 
-    fn state(room: u32, value: i32) -> Parcel {
+    fn state(room: u64, value: i32) -> Parcel {
         let event = Arc::new(EncodedEvent::new(Event::State { seq: 0, value: value.into() }));
-        Parcel::Broadcast(RoomId(room), Topic::State, event)
+        Parcel::Broadcast { room: RoomId(room), topic: Topic::State, except: None, event }
     }
 
     fn take(inbox: &Inbox) -> Vec<String> {
         let mut parcels = VecDeque::new();
         inbox.take(Waker::noop(), &mut parcels);
         let show = |parcel: &Parcel| match parcel {
-            Parcel::Broadcast(room, _, event) => {
+            Parcel::Broadcast { room, event, .. } => {
                 let bytes = event.bytes(crate::protocol::WireForm::WebSocket);
                 format!("{} {}", room.0, String::from_utf8_lossy(&bytes[2..]))
             }

@@ -21,15 +21,35 @@ pub struct Outbox {
     frames: VecDeque<Queued>,
     /// Bytes of the first frame that are sent.
     sent_of_first: usize,
-    /// What frames with a topic cost, in bytes, and how many there are.
-    topic_bytes: usize,
-    topic_frames: usize,
-    /// What the session's own frames cost, in bytes.
-    own_bytes: usize,
+    /// What is broadcast, by what may become of it.
+    newest: Share,
+    changes: Share,
+    messages: Share,
+    /// The session's own frames.
+    own: Share,
     max_pending_bytes: usize,
+    /// Changes were skipped: no more are taken before the state was asked for.
+    is_behind: bool,
 }
 
-/// The newest of each topic, and one that is half sent.
+/// Frames of one sort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Share {
+    bytes: usize,
+    frames: usize,
+}
+
+impl Share {
+    fn add(&mut self, cost: usize) {
+        (self.bytes, self.frames) = (self.bytes + cost, self.frames + 1);
+    }
+
+    fn remove(&mut self, cost: usize) {
+        (self.bytes, self.frames) = (self.bytes - cost, self.frames - 1);
+    }
+}
+
+/// The newest of each topic of which only that matters, and one that is half sent.
 const MAX_KEPT_OF_TOPICS: usize = 3;
 
 fn cost(frame: &Bytes, topic: Option<Topic>) -> usize {
@@ -53,10 +73,12 @@ impl Outbox {
         Self {
             frames: VecDeque::new(),
             sent_of_first: 0,
-            topic_bytes: 0,
-            topic_frames: 0,
-            own_bytes: 0,
+            newest: Share::default(),
+            changes: Share::default(),
+            messages: Share::default(),
+            own: Share::default(),
             max_pending_bytes,
+            is_behind: false,
         }
     }
 
@@ -73,49 +95,106 @@ impl Outbox {
     /// Whether the session's own answers have filled the outbox. Then it must not be read, so that
     /// it gets no more of them: this bounds what may not be skipped.
     pub fn is_full_of_answers(&self) -> bool {
-        self.own_bytes >= self.max_pending_bytes
+        self.own.bytes >= self.max_pending_bytes
     }
 
     /// Appends a frame, `sent` bytes of which are sent already (only ever when the outbox is
-    /// empty).
-    pub fn push(&mut self, frame: Bytes, sent: usize, topic: Option<Topic>) {
+    /// empty). Says what topic does not fit any more, if it may not be skipped frame by frame: all
+    /// that waited of it is gone.
+    pub fn push(&mut self, frame: Bytes, sent: usize, topic: Option<Topic>) -> Option<Topic> {
         debug_assert!(sent == 0 || self.is_empty(), "only the first frame is sent in part");
+        if topic == Some(Topic::Change) && self.is_behind {
+            return None;
+        }
         if self.is_empty() {
             self.sent_of_first = sent;
         }
-        match topic {
-            Some(_) => {
-                self.topic_bytes += cost(&frame, topic);
-                self.topic_frames += 1;
-            }
-            None => self.own_bytes += cost(&frame, topic),
-        }
+        self.count(topic, |share, cost| share.add(cost), cost(&frame, topic));
         self.frames.push_back(Queued { frame, topic });
-        let is_over = self.topic_bytes + self.own_bytes > self.max_pending_bytes;
-        // Of so few, none is superfluous: do not look at the whole queue for each frame.
-        if is_over && topic.is_some() && self.topic_frames > MAX_KEPT_OF_TOPICS {
-            self.drop_superseded();
+        self.make_room(topic?)
+    }
+
+    /// Drops what is too much of a topic.
+    fn make_room(&mut self, topic: Topic) -> Option<Topic> {
+        let max = self.max_pending_bytes;
+        match topic {
+            // Of so few, none is superfluous: do not look at the whole queue for each frame.
+            Topic::State | Topic::Users
+                if self.newest.bytes + self.own.bytes > max
+                    && self.newest.frames > MAX_KEPT_OF_TOPICS =>
+            {
+                self.drop_superseded();
+                None
+            }
+            // One always fits.
+            Topic::Change if self.changes.bytes > max && self.changes.frames > 1 => {
+                self.lose_changes();
+                Some(topic)
+            }
+            Topic::Message if self.messages.bytes > max && self.messages.frames > 1 => {
+                self.drop_all(topic);
+                Some(topic)
+            }
+            _ => None,
         }
     }
 
-    /// Keeps, of each topic, only the newest frame, and the one that is half sent.
+    /// Drops the changes that wait, and takes no more of them before [`Outbox::resume`].
+    pub fn lose_changes(&mut self) {
+        self.is_behind = true;
+        self.drop_all(Topic::Change);
+    }
+
+    /// Takes changes again.
+    pub fn resume(&mut self) {
+        self.is_behind = false;
+    }
+
+    /// Whether changes were skipped.
+    pub fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    fn count(&mut self, topic: Option<Topic>, change: fn(&mut Share, usize), cost: usize) {
+        match topic {
+            Some(Topic::State | Topic::Users) => change(&mut self.newest, cost),
+            Some(Topic::Change) => change(&mut self.changes, cost),
+            Some(Topic::Message) => change(&mut self.messages, cost),
+            None => change(&mut self.own, cost),
+        }
+    }
+
+    /// Drops the frames that `is_dropped` says, but for one that is half sent.
+    fn drop_where(&mut self, is_dropped: impl Fn(usize, Topic) -> bool) {
+        let is_first_begun = self.sent_of_first > 0;
+        let mut index = 0;
+        let mut dropped = Vec::new();
+        self.frames.retain(|Queued { frame, topic }| {
+            let is_begun = index == 0 && is_first_begun;
+            let is_out = topic.is_some_and(|topic| !is_begun && is_dropped(index, topic));
+            if is_out {
+                dropped.push((*topic, cost(frame, *topic)));
+            }
+            index += 1;
+            !is_out
+        });
+        for (topic, cost) in dropped {
+            self.count(topic, |share, cost| share.remove(cost), cost);
+        }
+    }
+
+    fn drop_all(&mut self, of: Topic) {
+        self.drop_where(|_, topic| topic == of);
+    }
+
+    /// Keeps, of each topic of which only the newest matters, that.
     fn drop_superseded(&mut self) {
         let newest = |topic| self.frames.iter().rposition(|queued| queued.topic == Some(topic));
         let newest = [newest(Topic::State), newest(Topic::Users)];
-        let is_first_begun = self.sent_of_first > 0;
-        let mut index = 0;
-        let (mut bytes, mut frames) = (0, 0);
-        self.frames.retain(|queued| {
-            let is_begun = index == 0 && is_first_begun;
-            let is_kept = queued.topic.is_none() || is_begun || newest.contains(&Some(index));
-            if is_kept && queued.topic.is_some() {
-                bytes += cost(&queued.frame, queued.topic);
-                frames += 1;
-            }
-            index += 1;
-            is_kept
+        self.drop_where(|index, topic| match topic {
+            Topic::State | Topic::Users => !newest.contains(&Some(index)),
+            Topic::Change | Topic::Message => false,
         });
-        (self.topic_bytes, self.topic_frames) = (bytes, frames);
     }
 
     /// Fills `slices` with what is to be sent next and returns how many it filled.
@@ -140,13 +219,8 @@ impl Outbox {
             }
             count -= left;
             self.sent_of_first = 0;
-            match first.topic {
-                Some(_) => {
-                    self.topic_bytes -= cost(&first.frame, first.topic);
-                    self.topic_frames -= 1;
-                }
-                None => self.own_bytes -= cost(&first.frame, first.topic),
-            }
+            let (topic, cost) = (first.topic, cost(&first.frame, first.topic));
+            self.count(topic, |share, cost| share.remove(cost), cost);
             self.frames.pop_front();
         }
         // An idle session holds no buffer.
@@ -158,12 +232,13 @@ impl Outbox {
         let all = match self.frames.len() {
             1 => self.frames[0].frame.slice(self.sent_of_first..),
             _ => {
-                let mut all = Vec::with_capacity(self.topic_bytes + self.own_bytes);
+                let length = self.frames.iter().map(|queued| queued.frame.len()).sum();
+                let mut all = Vec::with_capacity(length);
                 self.frames.iter().for_each(|queued| all.extend_from_slice(&queued.frame));
                 Bytes::from(all).slice(self.sent_of_first..)
             }
         };
-        *self = Self::new(self.max_pending_bytes);
+        *self = Self { is_behind: self.is_behind, ..Self::new(self.max_pending_bytes) };
         all
     }
 }
@@ -278,15 +353,15 @@ mod tests {
                 let frame = format!("<{number}:{}>", "x".repeat(size));
                 outbox.push(frame.into(), 0, topic);
                 let kept = outbox.frames.iter().filter(|queued| queued.topic.is_some()).count();
-                prop_assert_eq!(kept, outbox.topic_frames);
-                prop_assert!(outbox.topic_frames <= MAX_KEPT_OF_TOPICS.max(LIMIT / SHARED_FRAME_OVERHEAD_BYTES + 1));
+                prop_assert_eq!(kept, outbox.newest.frames);
+                prop_assert!(outbox.newest.frames <= MAX_KEPT_OF_TOPICS.max(LIMIT / SHARED_FRAME_OVERHEAD_BYTES + 1));
             }
             while !outbox.is_empty() {
                 let pending = written(&outbox);
                 sent.extend_from_slice(&pending);
                 outbox.advance(pending.len());
             }
-            prop_assert_eq!((outbox.topic_bytes, outbox.topic_frames, outbox.own_bytes), (0, 0, 0));
+            prop_assert_eq!((outbox.newest, outbox.own), (Share::default(), Share::default()));
             let text = String::from_utf8(sent).unwrap();
             let numbers: Vec<usize> = text
                 .split_terminator('>')

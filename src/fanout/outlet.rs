@@ -50,6 +50,8 @@ pub struct Outlet {
     in_flight_bytes: Cell<usize>,
     /// The session's task waits for the last answer.
     awaits_answers: Cell<bool>,
+    /// It skipped changes, and has asked for the state.
+    asked_for_state: Cell<bool>,
     /// The server wants the session closed.
     close_requested: Cell<Option<CloseCode>>,
     /// Nothing is sent any more: a close frame was queued.
@@ -87,6 +89,7 @@ impl Outlet {
             heartbeat: Cell::new(Heartbeat::new(Instant::now())),
             in_flight_bytes: Cell::new(0),
             awaits_answers: Cell::new(false),
+            asked_for_state: Cell::new(false),
             close_requested: Cell::new(None),
             is_closed: Cell::new(false),
             failure: RefCell::new(None),
@@ -121,7 +124,11 @@ impl Outlet {
 
     /// Queues a frame of the session's own: an answer, a pong. [`Outlet::poll_flush`] sends it.
     pub fn queue(&self, frame: Bytes) {
-        self.push(&frame, 0, None);
+        self.queue_event(frame, None);
+    }
+
+    pub(super) fn queue_event(&self, frame: Bytes, topic: Option<Topic>) {
+        self.push(&frame, 0, topic);
     }
 
     /// Queues the last frame; what comes after it is dropped.
@@ -135,8 +142,33 @@ impl Outlet {
             if sent == 0 {
                 self.trace(frame);
             }
-            self.outbox.borrow_mut().push(frame.clone(), sent, topic);
+            let overflow = self.outbox.borrow_mut().push(frame.clone(), sent, topic);
+            if overflow == Some(Topic::Message) {
+                self.request_close(CloseCode::TOO_SLOW);
+            }
         }
+    }
+
+    /// What may not be skipped was lost on the way here.
+    pub(super) fn lose(&self, topic: Topic) {
+        match topic {
+            Topic::Change => self.outbox.borrow_mut().lose_changes(),
+            Topic::Message => self.request_close(CloseCode::TOO_SLOW),
+            Topic::State | Topic::Users => {}
+        }
+    }
+
+    /// The session gets changes again: it is told the state next.
+    pub(super) fn resume(&self) {
+        self.outbox.borrow_mut().resume();
+        self.asked_for_state.set(false);
+    }
+
+    /// Whether the session has to ask for the state now: it skipped changes, and what is left of
+    /// those before is sent. Said once.
+    pub fn must_ask_for_state(&self) -> bool {
+        let outbox = self.outbox.borrow();
+        outbox.is_behind() && outbox.is_empty() && !self.asked_for_state.replace(true)
     }
 
     /// Whether the session may be read: not while its answers, or its actions, pile up.

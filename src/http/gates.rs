@@ -116,11 +116,20 @@ pub fn dialect(headers: &HeaderMap, speech: Speech) -> Dialect {
     }
 }
 
+/// Who a client says it is, and what it knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Who {
+    /// Its identity in the room.
+    pub client: Option<ClientKey>,
+    /// The position up to which it knows what was said.
+    pub since: Option<u64>,
+}
+
 /// Who a `statesync.v1` client of the room at the path `room` says it is, in the URL's query.
 ///
 /// # Errors
 /// [`Refusal::BadClient`] or [`Refusal::BadSince`] for a parameter that is wrong or stands twice.
-pub fn client(room: &str, query: &str) -> Result<Option<ClientKey>, Refusal> {
+pub fn who(room: &str, query: &str) -> Result<Who, Refusal> {
     let (mut clients, mut since) = (Vec::new(), Vec::new());
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
@@ -129,18 +138,22 @@ pub fn client(room: &str, query: &str) -> Result<Option<ClientKey>, Refusal> {
             _ => {}
         }
     }
-    // No kind keeps a history yet, so a position is only checked.
-    let is_position = |text: &str| text.parse().is_ok_and(|position: u64| position <= MAX_ID);
-    match &since[..] {
-        [] => {}
-        [position] if is_position(position) => {}
+    let since = match &since[..] {
+        [] => None,
+        [text] => Some(position(text).ok_or(Refusal::BadSince)?),
         _ => return Err(Refusal::BadSince),
-    }
-    match &clients[..] {
-        [] => Ok(None),
-        [client] => ClientKey::new(room, client).map(Some).ok_or(Refusal::BadClient),
-        _ => Err(Refusal::BadClient),
-    }
+    };
+    let client = match &clients[..] {
+        [] => None,
+        [client] => Some(ClientKey::new(room, client).ok_or(Refusal::BadClient)?),
+        _ => return Err(Refusal::BadClient),
+    };
+    Ok(Who { client, since })
+}
+
+/// A position in the order: a whole number that is exact in JavaScript.
+fn position(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|position| *position <= MAX_ID)
 }
 
 /// The header's value if it stands exactly once and is text.
@@ -280,10 +293,10 @@ mod tests {
     fn a_client_says_who_it_is_in_the_query() {
         let known = ClientKey::new("/", "sixteen_letters-");
         let cases = [
-            ("", Ok(None)),
-            ("x=1&client=sixteen_letters-", Ok(known)),
-            ("client=sixteen%5Fletters-&since=0", Ok(known)),
-            ("since=9007199254740991", Ok(None)),
+            ("", Ok((None, None))),
+            ("x=1&client=sixteen_letters-", Ok((known, None))),
+            ("client=sixteen%5Fletters-&since=0", Ok((known, Some(0)))),
+            ("since=9007199254740991", Ok((None, Some(9007199254740991)))),
             ("client=", Err(Refusal::BadClient)),
             ("client=short", Err(Refusal::BadClient)),
             ("client=sixteen%20letters-", Err(Refusal::BadClient)),
@@ -294,7 +307,8 @@ mod tests {
             ("since=1&since=1", Err(Refusal::BadSince)),
         ];
         for (query, expected) in cases {
-            assert_eq!(client("/", query), expected, "{query:?}");
+            let expected = expected.map(|(client, since)| Who { client, since });
+            assert_eq!(who("/", query), expected, "{query:?}");
         }
     }
 

@@ -19,9 +19,9 @@ use crate::{
     config::{Config, Problem},
     connections::Connections,
     fanout::{Inbox, Vital},
-    room::{self, RoomId, RoomKind},
-    server::{CloseSessions, Finish, Recovered, StartupError, StateServer},
-    state::RoomPlan,
+    room::{Kinds, PathPattern, RoomKind},
+    server::{CloseSessions, Finish, Recovered, StartupError, StateServer, Times},
+    state::{Place, RoomPlan},
 };
 use actix::{Actor, Arbiter};
 use actix_http::{Extensions, HttpService, KeepAlive};
@@ -116,34 +116,50 @@ impl fmt::Display for RunError {
     }
 }
 
-/// Rooms by path, in the order of their [`RoomId`]s.
+/// The rooms of the configuration.
 #[derive(Debug)]
 struct Rooms {
+    kinds: Kinds,
     plans: Vec<RoomPlan>,
-    by_path: HashMap<String, RoomId>,
+    /// Indexes of those that are no patterns, by path.
+    by_path: HashMap<String, usize>,
 }
 
 impl Rooms {
-    fn open(config: &Config) -> Result<Self, Vec<Problem>> {
-        let mut rooms = Self { plans: Vec::new(), by_path: HashMap::new() };
+    fn open(config: &Config, kinds: Kinds) -> Result<Self, Vec<Problem>> {
+        let mut rooms = Self { kinds, plans: Vec::new(), by_path: HashMap::new() };
         let mut problems = Vec::new();
         // A room without a kind has been complained of already.
         for room in config.rooms.iter().filter(|room| !room.kind.is_empty()) {
-            match room::kind(&room.kind, &room.arguments) {
-                Ok(kind) => {
-                    // Far fewer rooms than 2^32 stand in a file.
-                    rooms.by_path.insert(room.path.clone(), RoomId(rooms.plans.len() as u32));
-                    rooms.plans.push(RoomPlan { path: room.path.clone(), kind });
+            let kind = rooms.kinds.make(&room.kind, &room.arguments);
+            match (kind, PathPattern::parse(&room.path)) {
+                (Ok(_), Ok(path)) if rooms.plans.iter().any(|plan| plan.path.is_same_as(&path)) => {
+                    problems
+                        .push(room.problem("path", "there is a room for each of these already"));
                 }
-                Err(wrong) => problems.push(room.problem(&wrong.key, wrong.message)),
+                (Ok(kind), Ok(path)) => {
+                    if !path.has_name() {
+                        rooms.by_path.insert(room.path.clone(), rooms.plans.len());
+                    }
+                    rooms.plans.push(RoomPlan { path, kind, max_rooms: room.max_rooms });
+                }
+                (kind, path) => {
+                    problems.extend(kind.err().map(|bad| room.problem(&bad.key, bad.message)));
+                    problems.extend(path.err().map(|message| room.problem("path", message)));
+                }
             }
         }
         if problems.is_empty() { Ok(rooms) } else { Err(problems) }
     }
 
-    fn at(&self, path: &str) -> Option<(RoomId, &Arc<dyn RoomKind>)> {
-        let id = *self.by_path.get(path)?;
-        Some((id, &self.plans[id.0 as usize].kind))
+    /// The place at `path`, and its kind. What stands in the configuration goes before patterns, and
+    /// of those the first counts.
+    fn at(&self, path: &str) -> Option<(Place, &Arc<dyn RoomKind>)> {
+        let index = match self.by_path.get(path) {
+            Some(index) => *index,
+            None => self.plans.iter().position(|plan| plan.path.matches(path))?,
+        };
+        Some((Place { plan: index, path: path.into() }, &self.plans[index].kind))
     }
 }
 
@@ -152,7 +168,7 @@ impl Rooms {
 /// # Errors
 /// All problems, each with its place.
 pub fn check_rooms(config: &Config) -> Result<(), Vec<Problem>> {
-    Rooms::open(config).map(|_| ())
+    Rooms::open(config, Kinds::default()).map(|_| ())
 }
 
 /// A server whose journal and addresses are open and which serves once it is [run](Server::run).
@@ -171,8 +187,9 @@ impl Server {
     /// # Errors
     /// What the operator has to change.
     pub fn bind(config: Config) -> Result<Self, StartError> {
-        let rooms = Arc::new(Rooms::open(&config).map_err(StartError::Rooms)?);
-        let recovered = Recovered::open(&config, &rooms.plans).map_err(StartError::Journal)?;
+        let rooms = Arc::new(Rooms::open(&config, Kinds::default()).map_err(StartError::Rooms)?);
+        let recovered =
+            Recovered::open(&config, &rooms.plans, &rooms.kinds).map_err(StartError::Journal)?;
         let mut listeners = Vec::new();
         for address in &config.server.bind {
             let opened = listener::listen(address)
@@ -212,8 +229,11 @@ impl Server {
         let inboxes: Vec<_> = inboxes.map(Arc::new).collect();
         let (watch, mut gone) = mpsc::unbounded_channel();
         let vital = Vital::new("state server", &watch);
-        let interval = config.delivery.presence_interval;
-        let server = StateServer::new(recovered, inboxes.clone(), interval, vital);
+        let times = Times {
+            presence_interval: config.delivery.presence_interval,
+            room_idle_timeout: config.limits.room_idle_timeout,
+        };
+        let server = StateServer::new(recovered, inboxes.clone(), times, vital);
         // On a thread of its own.
         let server = StateServer::start_in_arbiter(&Arbiter::new().handle(), |_| server);
         let connections = Connections::new(

@@ -73,8 +73,9 @@ impl Edge {
         let headers = request.headers();
         let path = request.path();
         let no_such_room = || Refusal::NoSuchRoom(path.chars().take(200).collect());
-        let Some((room, kind)) = self.parts.rooms.at(path) else {
-            let wants_a_page = !gates::wants_websocket(headers) && !gates::wants_event_stream(headers);
+        let Some((place, kind)) = self.parts.rooms.at(path) else {
+            let wants_a_page =
+                !gates::wants_websocket(headers) && !gates::wants_event_stream(headers);
             // Where somebody begins who knows no more than the server's name.
             return match path == "/" && wants_a_page {
                 true => Ok(pages::answer(request, pages::START)),
@@ -85,12 +86,13 @@ impl Edge {
             gates::handshake(request.method(), request.version(), headers)?;
             self.require_socket(request)?;
             let dialect = gates::dialect(headers, kind.speech());
-            let client = match dialect {
-                Dialect::Classic => None,
-                Dialect::V1 => gates::client(path, request.query_string())?,
+            let who = match dialect {
+                Dialect::Classic => Default::default(),
+                Dialect::V1 => gates::who(path, request.query_string())?,
             };
             let permit = self.admit(request)?.into();
-            let plan = Plan { room, kind: kind.clone(), dialect, client, permit };
+            let kind = kind.clone();
+            let plan = Plan { place, kind, dialect, client: who.client, since: who.since, permit };
             return upgrade::accept(request, plan)
                 .ok_or(Refusal::BadHandshake("its headers contradict each other"));
         }
@@ -102,7 +104,8 @@ impl Edge {
             }
             let permit = self.admit(request)?.into();
             let dialect = Dialect::Classic;
-            let plan = Plan { room, kind: kind.clone(), dialect, client: None, permit };
+            let kind = kind.clone();
+            let plan = Plan { place, kind, dialect, client: None, since: None, permit };
             return Ok(sse::respond(plan, &self.worker, headers.get(header::ORIGIN)));
         }
         let page = pages::of_kind(kind.name()).ok_or(Refusal::UpgradeRequired)?;

@@ -7,8 +7,8 @@
 use crate::{
     fanout::{Attachment, Link},
     protocol::WireForm,
+    server::{Refresh, StateServer},
     session::{Plan, Presence, Worker},
-    state::Visitor,
 };
 use actix::{Actor, ActorContext, Addr, AsyncContext, fut::ActorFuture};
 use actix_web::{HttpResponse, HttpResponseBuilder, http::header};
@@ -26,7 +26,7 @@ const PREAMBLE: &[u8] = b"retry: 1000\n\n";
 /// One event stream.
 struct EventStream {
     plan: Plan,
-    server: Addr<crate::server::StateServer>,
+    server: Addr<StateServer>,
     attachment: Attachment,
     presence: Option<Presence>,
     spins: Spins,
@@ -95,11 +95,9 @@ impl Actor for EventStream {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let session = self.attachment.outlet().address();
-        log::debug!("session {}: joins room {} by event stream", session.id.0, self.plan.room.0);
+        log::debug!("session {}: an event stream", session.id.0);
         ctx.write(Bytes::from_static(PREAMBLE));
-        let Plan { room, dialect, client, .. } = self.plan;
-        let visitor = Visitor { session, dialect, client };
-        self.presence = Some(Presence::enter(&self.server, room, visitor));
+        self.presence = Some(Presence::enter(&self.server, &self.plan, session));
         ctx.spawn(Drive);
     }
 }
@@ -128,6 +126,9 @@ impl ActorFuture<EventStream> for Drive {
         let is_spinning = events.is_none() && stream.spins.is_spinning(Instant::now());
         if let Some(events) = events {
             ctx.write(events);
+        }
+        if outlet.must_ask_for_state() {
+            stream.server.do_send(Refresh { session: outlet.address() });
         }
         if is_spinning {
             let id = outlet.address().id.0;

@@ -158,6 +158,14 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl Event {
+    /// The same event, said when the room's state was that of `position`.
+    pub fn at(self, position: u64) -> Self {
+        match self {
+            Self::Room { from, event, .. } => Self::Room { seq: position, from, event },
+            event => event,
+        }
+    }
+
     /// The messages that the event is, as clients that speak `dialect` read it. One, but for
     /// [`Event::Several`].
     pub fn to_messages(&self, dialect: Dialect) -> Vec<Message> {

@@ -81,6 +81,8 @@ pub enum ErrorCode {
     NameTaken,
     /// The room must know a name first. Log in.
     NotLoggedIn,
+    /// The server has as many rooms as it may. Use one that is there, or try again later.
+    TooManyRooms,
     /// This action was refused before, and its sender asks again. Forget it.
     Refused,
     /// The number is further below the last decided one than the server remembers.
@@ -107,6 +109,7 @@ impl ErrorCode {
             Self::PatchFailed => "patch_failed",
             Self::NameTaken => "name_taken",
             Self::NotLoggedIn => "not_logged_in",
+            Self::TooManyRooms => "too_many_rooms",
             Self::Refused => "refused",
             Self::IdTooOld => "id_too_old",
             Self::Forgotten => "forgotten",
@@ -117,7 +120,7 @@ impl ErrorCode {
 
     /// Whether nothing was decided: the same action may be sent again.
     pub fn may_be_sent_again(self) -> bool {
-        matches!(self, Self::IdGap | Self::NotDurable)
+        matches!(self, Self::TooManyRooms | Self::IdGap | Self::NotDurable)
     }
 }
 
@@ -149,7 +152,7 @@ impl fmt::Display for ActionError {
 mod tests {
     use super::*;
 
-    const CODES: [ErrorCode; 14] = [
+    const CODES: [ErrorCode; 15] = [
         ErrorCode::BadJson,
         ErrorCode::UnknownAction,
         ErrorCode::BadField,
@@ -159,6 +162,7 @@ mod tests {
         ErrorCode::PatchFailed,
         ErrorCode::NameTaken,
         ErrorCode::NotLoggedIn,
+        ErrorCode::TooManyRooms,
         ErrorCode::Refused,
         ErrorCode::IdTooOld,
         ErrorCode::Forgotten,
@@ -178,11 +182,12 @@ mod tests {
             ErrorCode::PatchFailed => 6,
             ErrorCode::NameTaken => 7,
             ErrorCode::NotLoggedIn => 8,
-            ErrorCode::Refused => 9,
-            ErrorCode::IdTooOld => 10,
-            ErrorCode::Forgotten => 11,
-            ErrorCode::IdGap => 12,
-            ErrorCode::NotDurable => 13,
+            ErrorCode::TooManyRooms => 9,
+            ErrorCode::Refused => 10,
+            ErrorCode::IdTooOld => 11,
+            ErrorCode::Forgotten => 12,
+            ErrorCode::IdGap => 13,
+            ErrorCode::NotDurable => 14,
         }
     }
 

@@ -6,20 +6,22 @@
 
 mod counter;
 mod echo;
+mod path;
 mod template;
 
 pub use counter::Counter;
 pub use echo::Echo;
+pub use path::{MAX_NAME_BYTES, PathPattern};
 pub use template::Template;
 
 use crate::protocol::{ActionError, Event, Input, Message, RoomEvent};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::{fmt::Debug, sync::Arc};
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
-/// Which room, by its place in the configuration.
+/// Which room. Never used twice while the server runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RoomId(pub u32);
+pub struct RoomId(pub u64);
 
 /// A session's number: never used twice while the server runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -198,6 +200,17 @@ pub enum Effect {
     CloseSender,
 }
 
+impl Effect {
+    /// Whether everyone is told.
+    pub fn is_for_all(&self) -> bool {
+        match self {
+            Self::State(_) | Self::Change(_) | Self::Tick(_) => true,
+            Self::Broadcast(_) | Self::Others(_) => true,
+            Self::Reply(_) | Self::Show(..) | Self::CloseSender => false,
+        }
+    }
+}
+
 /// What is wrong with a room's table in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadArgument {
@@ -214,20 +227,57 @@ impl BadArgument {
     }
 }
 
-/// Makes the kind called `name` with the keys that its `[[room]]` table has besides `path` and
-/// `kind`.
+/// Makes a kind from the keys that its `[[room]]` table has besides those that all have.
+///
+/// # Errors
+/// What is wrong first.
+pub type Constructor = fn(&Map<String, Value>) -> Result<Arc<dyn RoomKind>, BadArgument>;
+
+/// The kinds of room that there are, by name.
+#[derive(Debug, Clone)]
+pub struct Kinds(BTreeMap<&'static str, Constructor>);
+
+impl Default for Kinds {
+    /// Those of the product.
+    fn default() -> Self {
+        let mut kinds = Self(BTreeMap::new());
+        kinds.add("counter", |arguments| Ok(Arc::new(Counter::from_arguments(arguments)?)));
+        kinds.add("echo", |arguments| Ok(Arc::new(Echo::from_arguments(arguments)?)));
+        kinds
+    }
+}
+
+impl Kinds {
+    /// Adds a kind, in the place of one that has this name already. Journals hold names of durable
+    /// kinds: a name should stay what it is.
+    pub fn add(&mut self, name: &'static str, constructor: Constructor) {
+        self.0.insert(name, constructor);
+    }
+
+    /// Makes the kind called `name`.
+    ///
+    /// # Errors
+    /// What is wrong first.
+    pub fn make(
+        &self,
+        name: &str,
+        arguments: &Map<String, Value>,
+    ) -> Result<Arc<dyn RoomKind>, BadArgument> {
+        let Some(constructor) = self.0.get(name) else {
+            let names: Vec<_> = self.0.keys().map(|name| format!("{name:?}")).collect();
+            let message = format!("there is no room kind {name:?}; there are {}", names.join(", "));
+            return Err(BadArgument::new("kind", message));
+        };
+        constructor(arguments)
+    }
+}
+
+/// Makes a kind of the product.
 ///
 /// # Errors
 /// What is wrong first.
 pub fn kind(name: &str, arguments: &Map<String, Value>) -> Result<Arc<dyn RoomKind>, BadArgument> {
-    match name {
-        "counter" => Counter::from_arguments(arguments).map(|kind| Arc::new(kind) as _),
-        "echo" => Echo::from_arguments(arguments).map(|kind| Arc::new(kind) as _),
-        _ => Err(BadArgument::new(
-            "kind",
-            format!("there is no room kind {name:?}; there are \"counter\" and \"echo\""),
-        )),
-    }
+    Kinds::default().make(name, arguments)
 }
 
 #[cfg(test)]

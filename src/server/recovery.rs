@@ -6,6 +6,7 @@ use crate::{
     journal::{
         DiskJournal, Durability, Journal, JournalError, MemoryJournal, Writer, random_epoch,
     },
+    room::Kinds,
     state::{DedupLimits, Entry, Facts, RecoverError, RoomPlan, State},
 };
 use std::{error::Error, fmt, io};
@@ -70,7 +71,7 @@ impl Recovered {
     ///
     /// # Errors
     /// What the operator has to change.
-    pub fn open(config: &Config, rooms: &[RoomPlan]) -> Result<Self, StartupError> {
+    pub fn open(config: &Config, rooms: &[RoomPlan], kinds: &Kinds) -> Result<Self, StartupError> {
         let mut journal = open_journal(&config.journal)?;
         let facts = Facts {
             epoch: journal.epoch().to_owned(),
@@ -83,7 +84,7 @@ impl Recovered {
             ttl_micros: config.dedup.ttl.as_micros() as i64,
             max_clients: config.dedup.max_clients,
         };
-        let mut state = State::new(rooms, facts, config.delivery.presence_interval);
+        let mut state = State::new(rooms, kinds, facts, config.delivery.presence_interval);
         let unsaved = recover(&mut state, &mut *journal, limits)?;
         let config::Journal { kind, sync, sync_interval, .. } = config.journal;
         let journal = match kind {

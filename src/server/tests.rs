@@ -1,11 +1,12 @@
 use super::*;
 use crate::{
     connections::Connections,
-    journal::{Journal, MemoryJournal, Take},
+    journal::{Journal, JournalError, MemoryJournal, Take},
     protocol::{ClientKey, Dialect, Message, WireForm},
-    room::{SessionId, kind},
-    state::{DedupLimits, Facts, RoomPlan},
+    room::{Kinds, PathPattern, SessionId, kind},
+    state::{DedupLimits, Entry, Facts, RoomPlan},
 };
+use bytes::Bytes;
 use std::{
     sync::{
         Mutex,
@@ -15,8 +16,15 @@ use std::{
     thread::Thread,
 };
 
-const COUNTER: RoomId = RoomId(0);
-const ECHO: RoomId = RoomId(1);
+/// Paths and their plans.
+const COUNTER: (usize, &str) = (0, "/");
+const ECHO: (usize, &str) = (1, "/echo");
+const TIMES: Times =
+    Times { presence_interval: Duration::ZERO, room_idle_timeout: Duration::from_secs(1) };
+
+fn place((plan, path): (usize, &str)) -> Place {
+    Place { plan, path: path.into() }
+}
 const LIMITS: DedupLimits = DedupLimits { ttl_micros: 1_000_000, max_clients: 100 };
 
 /// What a test sees of the journal, and does to it.
@@ -93,12 +101,13 @@ fn setting_after(unsaved: Unsaved) -> Setting {
 
 fn setting_with(unsaved: Unsaved, is_slow: bool) -> Setting {
     let plan = |(path, name): (&str, &str)| RoomPlan {
-        path: path.into(),
+        path: PathPattern::parse(path).expect("a path"),
+        max_rooms: 1,
         kind: kind(name, &Default::default()).expect("known"),
     };
     let plans = [("/", "counter"), ("/echo", "echo")].map(plan);
     let facts = Facts { epoch: "e".into(), heartbeat_ms: 1, max_message_bytes: 1 };
-    let mut state = State::new(&plans, facts, Duration::ZERO);
+    let mut state = State::new(&plans, &Kinds::default(), facts, Duration::ZERO);
     let watch: Arc<Watch> = Arc::default();
     let mut journal = Watched(MemoryJournal::new("e".into()), watch.clone());
     recovery::recover(&mut state, &mut journal, LIMITS).expect("an empty journal");
@@ -113,8 +122,7 @@ fn setting_with(unsaved: Unsaved, is_slow: bool) -> Setting {
         false => Writer::inline(journal),
     };
     let inboxes = vec![inbox.clone()];
-    let server =
-        StateServer::new(Recovered { state, unsaved, journal }, inboxes, Duration::ZERO, vital);
+    let server = StateServer::new(Recovered { state, unsaved, journal }, inboxes, TIMES, vital);
     Setting { server, watch, inbox }
 }
 
@@ -122,10 +130,11 @@ fn session(id: u64) -> SessionAddress {
     SessionAddress { id: SessionId(id), worker: 0, seat: id as u32 }
 }
 
-fn act(room: RoomId, action: &'static str) -> Act {
-    let sender = Sender { session: session(1), id: None, fault: None };
+/// An action of one who is in no room.
+fn act(room: (usize, &str), action: &'static str) -> Act {
+    let sender = Some(Sender { session: session(1), id: None, verdict: None });
     let deed = Deed::Apply(Message::Text(action.into()));
-    Act { room, sender, client: None, deed, cost: 10, permit: None }
+    Act { place: Some(place(room)), sender, client: None, deed, cost: 10, permit: None }
 }
 
 fn client() -> ClientKey {
@@ -133,15 +142,16 @@ fn client() -> ClientKey {
 }
 
 fn numbered(by: u64, id: u64) -> Act {
-    let sender = Sender { session: session(by), id: Some(id), fault: None };
-    Act { sender, client: Some(client()), ..act(COUNTER, "{\"by\":1}") }
+    let sender = Some(Sender { session: session(by), id: Some(id), verdict: None });
+    Act { place: None, sender, client: Some(client()), ..act(COUNTER, "{\"by\":1}") }
 }
 
 impl Setting {
     fn join(&mut self, id: u64) {
-        let visitor =
-            Visitor { session: session(id), dialect: Dialect::V1, client: Some(client()) };
-        self.server.state.join(COUNTER, visitor, Duration::ZERO, &mut self.server.deliveries);
+        let (session, dialect, client) = (session(id), Dialect::V1, Some(client()));
+        let visitor = Visitor { session, dialect, client, since: None };
+        let times = (Duration::ZERO, UnixMicros(0));
+        self.server.state.join(&place(COUNTER), visitor, times, &mut self.server.deliveries);
     }
 
     /// What the turn told the worker, one line a parcel.
@@ -155,8 +165,8 @@ impl Setting {
             String::from_utf8_lossy(&event.bytes(WireForm::V1)[2..]).into_owned()
         };
         let show = |parcel: &Parcel| match parcel {
-            Parcel::Broadcast(_, _, event) => format!("all {}", show_event(event)),
-            Parcel::Direct(to, event) | Parcel::Ack(to, event) => {
+            Parcel::Broadcast { event, .. } => format!("all {}", show_event(event)),
+            Parcel::Direct(to, _, event) | Parcel::Ack(to, event) => {
                 format!("to {} {}", to.id.0, show_event(event))
             }
             Parcel::Taken(_, cost) => format!("taken {cost}"),
@@ -232,7 +242,7 @@ fn after_a_newer_connection_of_the_same_client_nothing_is_taken_from_the_older()
     assert_eq!(lines.last().map(String::as_str), Some("taken 10"), "credit comes back");
     assert_eq!(setting.watch.records.load(Ordering::Relaxed), 0, "its action is dropped");
     let mut unnumbered = numbered(1, 1);
-    unnumbered.sender.id = None;
+    unnumbered.sender.as_mut().expect("somebody").id = None;
     assert_eq!(setting.told([unnumbered]), ["taken 10"], "one without a number as well");
     let lines = setting.told([numbered(2, 1)]);
     let ack = "to 2 {\"type\":\"ack\",\"id\":1,\"seq\":3}";
@@ -352,7 +362,7 @@ fn entry_times_never_fall_though_the_clock_does() {
     let vital = Vital::new("state server", &gone);
     let journal = setting.server.journal.take().expect("not finished");
     let recovered = Recovered { state: late, unsaved: Unsaved::default(), journal };
-    setting.server = StateServer::new(recovered, Vec::new(), Duration::ZERO, vital);
+    setting.server = StateServer::new(recovered, Vec::new(), TIMES, vital);
     assert_eq!(setting.server.entry_time(), at, "the journal was written by a faster clock");
     assert_eq!(setting.server.entry_time(), at);
 }

@@ -67,6 +67,12 @@ pub enum Deed {
     Apply(Message),
     /// It made nothing of it: no action of this room. It uses up its number all the same.
     Refuse,
+    /// It concerned only who was there, and changed nothing that is kept. It uses up its number.
+    Pass,
+    /// Its number is not the next, so that it can change nothing: its sender asks what became of it.
+    Query,
+    /// No client acts: the room wanted to be woken.
+    Wake,
 }
 
 /// Within what limits clients are known.

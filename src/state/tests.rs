@@ -1,7 +1,8 @@
 use super::*;
-use crate::room::kind;
+use crate::room::{PathPattern, kind};
 use proptest::prelude::*;
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 
 const ROOM: RoomId = RoomId(0);
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -10,7 +11,8 @@ const LIMITS: DedupLimits = DedupLimits { ttl_micros: 1_000_000, max_clients: 10
 
 fn plans(kinds: &[&str]) -> Vec<RoomPlan> {
     let plan = |(number, name): (usize, &&str)| RoomPlan {
-        path: format!("/{number}"),
+        path: PathPattern::parse(&format!("/{number}")).expect("a path"),
+        max_rooms: 1,
         kind: kind(name, &Map::new()).expect("a kind"),
     };
     kinds.iter().enumerate().map(plan).collect()
@@ -18,7 +20,7 @@ fn plans(kinds: &[&str]) -> Vec<RoomPlan> {
 
 fn empty(kinds: &[&str]) -> State {
     let facts = Facts { epoch: "e".into(), heartbeat_ms: 20_000, max_message_bytes: 65_536 };
-    State::new(&plans(kinds), facts, INTERVAL)
+    State::new(&plans(kinds), &Kinds::default(), facts, INTERVAL)
 }
 
 /// A state whose rooms are open.
@@ -39,11 +41,11 @@ fn at(millis: u64) -> Duration {
 }
 
 fn visitor(id: u32) -> Visitor {
-    Visitor { session: session(id), dialect: Dialect::Classic, client: None }
+    Visitor { session: session(id), dialect: Dialect::Classic, client: None, since: None }
 }
 
 fn v1_visitor(id: u32, client: &str) -> Visitor {
-    Visitor { session: session(id), dialect: Dialect::V1, client: Some(key(client)) }
+    Visitor { session: session(id), dialect: Dialect::V1, client: Some(key(client)), since: None }
 }
 
 fn key(client: &str) -> ClientKey {
@@ -59,14 +61,24 @@ fn numbered(client: &str, id: u64, by: i64) -> ActEntry {
     ActEntry { author: Some(Author { client: key(client), id }), ..change(by) }
 }
 
+/// A visitor comes to the room at this place in the configuration.
+fn join(state: &mut State, plan: usize, visitor: Visitor, now: Duration, out: &mut Vec<Delivery>) {
+    let place = Place { plan, path: format!("/{plan}").into() };
+    state.join(&place, visitor, (now, UnixMicros(0)), out);
+}
+
+fn leave(state: &mut State, visitor: Visitor, now: Duration, out: &mut Vec<Delivery>) {
+    state.leave(visitor.session, visitor.client, (now, UnixMicros(0)), out);
+}
+
 fn sender(id: u32) -> Sender {
-    Sender { session: session(id), id: None, fault: None }
+    Sender { session: session(id), id: None, verdict: None }
 }
 
 /// Applies an entry of the session with this number, as the next one.
 fn apply(state: &mut State, entry: &ActEntry, from: u32, out: &mut Vec<Delivery>) {
     let sender = Sender { id: entry.author.map(|author| author.id), ..sender(from) };
-    state.apply(state.position() + 1, entry, Some(&sender), out);
+    state.apply(state.position() + 1, entry, Some(sender), out);
 }
 
 /// A short name for each delivery: `enter 1`, `all users 2`, `to 1 state 0`, `close 1`.
@@ -93,7 +105,8 @@ fn shown(deliveries: &mut Vec<Delivery>) -> Vec<String> {
     let show = |delivery| match delivery {
         Delivery::Enter { session, .. } => format!("enter {}", session.id.0),
         Delivery::Broadcast { event, .. } => format!("all {}", show_event(&event)),
-        Delivery::Direct { session, event } => {
+        Delivery::Resume { session } => format!("resume {}", session.id.0),
+        Delivery::Direct { session, event, .. } => {
             format!("to {} {}", session.id.0, show_event(&event))
         }
         Delivery::Close { session, code } => format!("close {} {code}", session.id.0),
@@ -105,9 +118,9 @@ fn shown(deliveries: &mut Vec<Delivery>) -> Vec<String> {
 fn a_newcomer_is_told_users_with_everyone_and_then_the_state() {
     let mut state = state(&["counter"]);
     let mut out = Vec::new();
-    state.join(ROOM, visitor(1), at(0), &mut out);
+    join(&mut state, 0, visitor(1), at(0), &mut out);
     assert_eq!(shown(&mut out), ["enter 1", "all users 1", "to 1 state 0 @2"]);
-    state.join(ROOM, visitor(2), at(1), &mut out);
+    join(&mut state, 0, visitor(2), at(1), &mut out);
     assert_eq!(shown(&mut out), ["enter 2", "all users 2", "to 2 state 0 @2"]);
 }
 
@@ -115,13 +128,13 @@ fn a_newcomer_is_told_users_with_everyone_and_then_the_state() {
 fn who_leaves_is_counted_out_once() {
     let mut state = state(&["counter"]);
     let mut out = Vec::new();
-    state.join(ROOM, visitor(1), at(0), &mut out);
-    state.join(ROOM, visitor(2), at(0), &mut out);
+    join(&mut state, 0, visitor(1), at(0), &mut out);
+    join(&mut state, 0, visitor(2), at(0), &mut out);
     out.clear();
-    state.leave(ROOM, visitor(2), at(0), &mut out);
+    leave(&mut state, visitor(2), at(0), &mut out);
     assert_eq!(shown(&mut out), ["all users 1"]);
-    state.leave(ROOM, visitor(2), at(0), &mut out);
-    state.leave(ROOM, visitor(3), at(0), &mut out);
+    leave(&mut state, visitor(2), at(0), &mut out);
+    leave(&mut state, visitor(3), at(0), &mut out);
     assert!(out.is_empty(), "who is not there cannot leave: {:?}", shown(&mut out));
 }
 
@@ -129,9 +142,9 @@ fn who_leaves_is_counted_out_once() {
 fn a_second_join_of_a_session_changes_nothing() {
     let mut state = state(&["counter"]);
     let mut out = Vec::new();
-    state.join(ROOM, visitor(1), at(0), &mut out);
+    join(&mut state, 0, visitor(1), at(0), &mut out);
     out.clear();
-    state.join(ROOM, visitor(1), at(100), &mut out);
+    join(&mut state, 0, visitor(1), at(100), &mut out);
     assert!(out.is_empty(), "{:?}", shown(&mut out));
 }
 
@@ -139,7 +152,7 @@ fn a_second_join_of_a_session_changes_nothing() {
 fn each_action_gives_one_state_to_all() {
     let mut state = state(&["counter"]);
     let mut out = Vec::new();
-    state.join(ROOM, visitor(1), at(0), &mut out);
+    join(&mut state, 0, visitor(1), at(0), &mut out);
     out.clear();
     for by in [1, 1, -1] {
         apply(&mut state, &change(by), 1, &mut out);
@@ -161,10 +174,10 @@ fn a_refusal_is_for_the_sender_alone() {
 fn a_plain_room_says_nothing_by_itself() {
     let mut state = state(&["echo"]);
     let mut out = Vec::new();
-    state.join(ROOM, visitor(1), at(0), &mut out);
+    join(&mut state, 0, visitor(1), at(0), &mut out);
     assert_eq!(state.number(ROOM), None, "an echo is not in the journal");
-    state.pass(ROOM, &Message::Text("hello".into()), UnixMicros(0), &sender(1), &mut out);
-    state.leave(ROOM, visitor(1), at(0), &mut out);
+    state.pass(ROOM, &Message::Text("hello".into()), UnixMicros(0), Some(&sender(1)), &mut out);
+    leave(&mut state, visitor(1), at(0), &mut out);
     assert_eq!(shown(&mut out), ["enter 1", "to 1 message hello"]);
 }
 
@@ -172,10 +185,10 @@ fn a_plain_room_says_nothing_by_itself() {
 fn rooms_are_apart() {
     let mut state = state(&["counter", "counter"]);
     let mut out = Vec::new();
-    state.join(RoomId(1), visitor(1), at(0), &mut out);
+    join(&mut state, 1, visitor(1), at(0), &mut out);
     apply(&mut state, &change(1), 2, &mut out);
     out.clear();
-    state.join(RoomId(1), visitor(3), at(0), &mut out);
+    join(&mut state, 1, visitor(3), at(0), &mut out);
     assert_eq!(shown(&mut out), ["enter 3", "all users 2", "to 3 state 0 @3"]);
 }
 
@@ -184,7 +197,7 @@ fn when_many_come_users_are_told_once_an_interval_and_end_true() {
     let mut state = state(&["counter"]);
     let mut out = Vec::new();
     for id in 0..1000 {
-        state.join(ROOM, visitor(id), at(0), &mut out);
+        join(&mut state, 0, visitor(id), at(0), &mut out);
     }
     let told = out.iter().filter(|delivery| matches!(delivery, Delivery::Broadcast { .. }));
     let told = told.count();
@@ -205,9 +218,9 @@ fn a_count_that_was_told_meanwhile_is_not_told_again() {
     let mut state = state(&["counter"]);
     let mut out = Vec::new();
     for id in 0..300 {
-        state.join(ROOM, visitor(id), at(0), &mut out);
+        join(&mut state, 0, visitor(id), at(0), &mut out);
     }
-    state.leave(ROOM, visitor(0), at(60), &mut out);
+    leave(&mut state, visitor(0), at(60), &mut out);
     assert_eq!(shown(&mut out).last().map(String::as_str), Some("all users 299"));
     assert_eq!(state.presence_due(at(60)), None);
 }
@@ -219,10 +232,10 @@ fn a_v1_newcomer_is_welcomed_first() {
     apply(&mut state, &numbered("ann", 1, 5), 9, &mut out);
     apply(&mut state, &numbered("ann", 2, i64::MAX), 9, &mut out);
     out.clear();
-    state.join(ROOM, v1_visitor(1, "ann"), at(0), &mut out);
+    join(&mut state, 0, v1_visitor(1, "ann"), at(0), &mut out);
     let expected = ["to 1 welcome Some(2) [2]", "enter 1", "all users 1", "to 1 state 5 @3"];
     assert_eq!(shown(&mut out), expected);
-    state.join(ROOM, v1_visitor(2, "bob"), at(0), &mut out);
+    join(&mut state, 0, v1_visitor(2, "bob"), at(0), &mut out);
     assert_eq!(shown(&mut out)[0], "to 2 welcome None []", "nobody knows bob");
 }
 
@@ -230,7 +243,7 @@ fn a_v1_newcomer_is_welcomed_first() {
 fn a_welcome_says_who_and_where() {
     let mut state = state(&["counter"]);
     let mut out = Vec::new();
-    state.join(ROOM, v1_visitor(7, "ann"), at(0), &mut out);
+    join(&mut state, 0, v1_visitor(7, "ann"), at(0), &mut out);
     let expected = Welcome {
         missed: false,
         room: "/0".into(),
@@ -246,7 +259,7 @@ fn a_welcome_says_who_and_where() {
         max_message_bytes: 65_536,
     };
     let event = Event::Welcome(Box::new(expected));
-    assert_eq!(out[0], Delivery::Direct { session: session(7), event });
+    assert_eq!(out[0], Delivery::answer(session(7), event));
 }
 
 #[test]
@@ -295,13 +308,13 @@ fn who_is_forgotten_while_there_is_told_so() {
         Entry::Limits { at: UnixMicros(0), limits: DedupLimits { max_clients: 1, ..LIMITS } };
     state.replay(3, &limits.to_bytes()).expect("a good entry");
     let mut out = Vec::new();
-    state.join(ROOM, v1_visitor(1, "ann"), at(0), &mut out);
+    join(&mut state, 0, v1_visitor(1, "ann"), at(0), &mut out);
     apply(&mut state, &numbered("ann", 1, 1), 1, &mut out);
     apply(&mut state, &numbered("bob", 1, 1), 2, &mut out);
     out.clear();
     apply(&mut state, &numbered("ann", 2, 1), 1, &mut out);
     assert_eq!(shown(&mut out), ["to 1 error forgotten"]);
-    state.join(ROOM, v1_visitor(3, "ann"), at(0), &mut out);
+    join(&mut state, 0, v1_visitor(3, "ann"), at(0), &mut out);
     let Delivery::Direct { event: Event::Welcome(welcome), .. } = &out[1] else { panic!() };
     assert_eq!(welcome.forgotten_until, 4, "ann's action stands there: it may have been applied");
 }
@@ -313,8 +326,8 @@ fn who_came_back_before_its_action_was_kept_and_is_forgotten_then_is_told_so() {
     let entry = Entry::Limits { at: UnixMicros(0), limits };
     state.replay(3, &entry.to_bytes()).expect("a good entry");
     let mut out = Vec::new();
-    state.join(ROOM, v1_visitor(1, "ann"), at(0), &mut out);
-    state.join(ROOM, v1_visitor(2, "ann"), at(0), &mut out);
+    join(&mut state, 0, v1_visitor(1, "ann"), at(0), &mut out);
+    join(&mut state, 0, v1_visitor(2, "ann"), at(0), &mut out);
     assert!(!state.is_forgotten(&key("ann"), session(2)), "it is new");
     apply(&mut state, &numbered("ann", 1, 1), 1, &mut out);
     assert!(!state.is_forgotten(&key("ann"), session(2)), "it is known");
@@ -327,9 +340,9 @@ fn what_is_no_action_uses_up_its_number() {
     let mut state = state(&["counter"]);
     let mut out = Vec::new();
     let entry = ActEntry { deed: Deed::Refuse, ..numbered("ann", 1, 0) };
-    let fault = Some(ActionError::new(ErrorCode::UnknownAction, "no such action"));
-    let from = Sender { id: Some(1), fault, ..sender(1) };
-    state.apply(3, &entry, Some(&from), &mut out);
+    let verdict = Some(Err(ActionError::new(ErrorCode::UnknownAction, "no such action")));
+    let from = Sender { id: Some(1), verdict, ..sender(1) };
+    state.apply(3, &entry, Some(from), &mut out);
     assert_eq!(shown(&mut out), ["to 1 error unknown_action"]);
     apply(&mut state, &numbered("ann", 1, 1), 1, &mut out);
     apply(&mut state, &numbered("ann", 2, 1), 1, &mut out);
@@ -341,15 +354,15 @@ fn what_is_no_action_uses_up_its_number() {
 fn of_two_connections_of_one_client_the_newer_stays() {
     let mut state = state(&["counter"]);
     let mut out = Vec::new();
-    state.join(ROOM, v1_visitor(1, "ann"), at(0), &mut out);
-    state.join(ROOM, v1_visitor(2, "bob"), at(0), &mut out);
+    join(&mut state, 0, v1_visitor(1, "ann"), at(0), &mut out);
+    join(&mut state, 0, v1_visitor(2, "bob"), at(0), &mut out);
     out.clear();
-    state.join(ROOM, v1_visitor(3, "ann"), at(0), &mut out);
+    join(&mut state, 0, v1_visitor(3, "ann"), at(0), &mut out);
     assert_eq!(shown(&mut out)[..2], ["close 1 4409", "to 3 welcome None []"]);
     assert!(!state.acts_for(&key("ann"), session(1)) && state.acts_for(&key("ann"), session(3)));
-    state.leave(ROOM, v1_visitor(1, "ann"), at(0), &mut out);
+    leave(&mut state, v1_visitor(1, "ann"), at(0), &mut out);
     assert!(state.acts_for(&key("ann"), session(3)), "the older's leave changes nothing");
-    state.leave(ROOM, v1_visitor(3, "ann"), at(0), &mut out);
+    leave(&mut state, v1_visitor(3, "ann"), at(0), &mut out);
     assert!(!state.acts_for(&key("ann"), session(3)), "who left does not act");
 }
 
@@ -362,7 +375,7 @@ fn a_room_that_left_the_configuration_keeps_its_state() {
     let mut again = empty(&["counter", "counter"]);
     again.restore(without.position(), &without.save()).expect("a good snapshot");
     let mut out = Vec::new();
-    again.join(RoomId(1), visitor(1), at(0), &mut out);
+    join(&mut again, 1, visitor(1), at(0), &mut out);
     assert_eq!(shown(&mut out).last().map(String::as_str), Some("to 1 state 7 @4"));
 }
 
@@ -417,8 +430,8 @@ fn run(state: &mut State, steps: &[Step]) -> (Vec<Delivery>, Duration) {
     let (mut out, mut now) = (Vec::new(), Duration::ZERO);
     for step in steps {
         match step {
-            Step::Join(id) => state.join(ROOM, visitor(*id), now, &mut out),
-            Step::Leave(id) => state.leave(ROOM, visitor(*id), now, &mut out),
+            Step::Join(id) => join(state, 0, visitor(*id), now, &mut out),
+            Step::Leave(id) => leave(state, visitor(*id), now, &mut out),
             Step::Change(by) => apply(state, &change(*by), 0, &mut out),
             Step::Wait(millis) => {
                 now += at(*millis);
@@ -454,14 +467,17 @@ proptest! {
                 Delivery::Broadcast { event: Event::Users { count, .. }, .. } => {
                     for session in &present { held.insert(*session, *count); }
                 }
-                Delivery::Direct { session, event: Event::Users { count, .. } } => { held.insert(*session, *count); }
+                Delivery::Direct { session, event: Event::Users { count, .. }, .. } => {
+                    held.insert(*session, *count);
+                }
                 Delivery::Broadcast { event: Event::State { value: new, .. }, .. } => value = new.clone(),
                 Delivery::Direct { event: Event::State { value: told, .. }, .. } => prop_assert_eq!(told, &value),
                 _ => {}
             }
         }
-        for session in &state.rooms[0].users {
-            prop_assert_eq!(held.get(session), Some(&state.rooms[0].users.len()), "{:?}", session);
+        for seat in state.sessions.values() {
+            let count = state.sessions.len();
+            prop_assert_eq!(held.get(&seat.address), Some(&count), "{:?}", seat.address);
         }
     }
 
@@ -510,7 +526,8 @@ proptest! {
                 }
             }
         }
-        prop_assert_eq!(state.rooms[0].room.state(), Some(acked.values().sum::<i64>().into()));
+        let counter = state.view(&Place { plan: 0, path: "/0".into() }).and_then(|view| view.value);
+        prop_assert_eq!(counter, Some(acked.values().sum::<i64>().into()));
     }
 }
 
