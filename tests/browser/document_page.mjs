@@ -7,15 +7,30 @@ export function textOf(page) {
 }
 
 /**
+ * Until the text is this value, laid out as the page does it. The order of members is no part of a value.
+ *
  * @param {import("playwright-core").Page} page
  * @param {unknown} value
  */
 export async function untilValue(page, value) {
-  const text = JSON.stringify(value, null, 2);
+  const shows = (expected) => {
+    const sorted = (value) => {
+      if (typeof value !== "object" || value === null) return value;
+      if (Array.isArray(value)) return value.map(sorted);
+      return Object.fromEntries(Object.keys(value).sort().map((key) => [key, sorted(value[key])]));
+    };
+    const { value: text } = document.querySelector("#text");
+    try {
+      const shown = JSON.parse(text);
+      return text === JSON.stringify(shown, null, 2) && JSON.stringify(sorted(shown)) === JSON.stringify(sorted(expected));
+    } catch {
+      return false;
+    }
+  };
   try {
-    await page.waitForFunction((text) => document.querySelector("#text").value === text, text, { timeout: DEADLINE_MS });
+    await page.waitForFunction(shows, value, { timeout: DEADLINE_MS });
   } catch (error) {
-    throw new Error(`the text is\n${await textOf(page)}\nnot\n${text}`, { cause: error });
+    throw new Error(`the text is\n${await textOf(page)}\nnot\n${JSON.stringify(value, null, 2)}`, { cause: error });
   }
 }
 
