@@ -42,4 +42,4 @@ mod session;
 pub mod state;
 
 pub use config::Config;
-pub use http::Server;
+pub use http::{Builder, Feed, FeedError, Server};

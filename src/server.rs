@@ -22,12 +22,12 @@ use crate::{
     fanout::{Drained, Inbox, Parcel, Vital},
     journal::{Snapshot, Writer},
     protocol::{ClientKey, CloseCode, EncodedEvent, Event},
-    room::{RoomId, UnixMicros},
+    room::{RoomId, SessionId, UnixMicros},
     state::{Deed, Delivery, Place, Sender, SessionAddress, State, View, Visitor},
 };
 use actix::{
-    Actor, AsyncContext, Context, Handler, Message as ActixMessage, MessageResult, SpawnHandle,
-    fut::ActorFuture,
+    Actor, AsyncContext, Context, Handler, Message as ActixMessage, MessageResult, ResponseFuture,
+    SpawnHandle, fut::ActorFuture,
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -36,6 +36,7 @@ use std::{
     task::{self, Poll, Waker},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+use tokio::sync::oneshot;
 
 /// The most actions and deliveries in one batch. Under load the mailbox never runs empty, and
 /// without a cap the first action of a batch would wait for ever.
@@ -104,6 +105,14 @@ pub struct Act {
     pub permit: Option<Arc<Permit>>,
 }
 
+/// Somebody acts who is in no room, and waits for what it is told.
+#[derive(Debug, ActixMessage)]
+#[rtype(result = "Vec<Event>")]
+pub struct Post {
+    /// The action. Its sender is [outside](SessionAddress::outside).
+    pub act: Act,
+}
+
 /// Close all sessions, though the journal has not answered for all that they sent. Those that wait
 /// for an answer are closed behind it.
 #[derive(Debug, ActixMessage)]
@@ -145,6 +154,8 @@ pub struct StateServer {
     /// What was applied since the last snapshot.
     unsaved: Unsaved,
     deliveries: Vec<Delivery>,
+    /// Those who wait outside for what they are told, and what that is so far.
+    outside: HashMap<SessionId, Waiting>,
     /// Credit to give back, after the deliveries that answer for it.
     taken: Vec<(SessionAddress, usize)>,
     /// For each worker, what the current turn sends it.
@@ -159,6 +170,13 @@ pub struct StateServer {
     waker: Waker,
     /// Given up when the server cannot go on: then the process ends.
     vital: Option<Vital>,
+}
+
+/// One who waits outside.
+#[derive(Debug)]
+struct Waiting {
+    told: Vec<Event>,
+    answer: oneshot::Sender<Vec<Event>>,
 }
 
 impl StateServer {
@@ -185,6 +203,7 @@ impl StateServer {
             opening: HashMap::new(),
             unsaved,
             deliveries: Vec::new(),
+            outside: HashMap::new(),
             taken: Vec::new(),
             is_presence_timer_set: false,
             wake_timer: None,
@@ -233,6 +252,12 @@ impl StateServer {
     fn deliver(&mut self) {
         for delivery in std::mem::take(&mut self.deliveries) {
             match delivery {
+                Delivery::Direct { session, event, .. } if session.is_outside() => {
+                    if let Some(waiting) = self.outside.get_mut(&session.id) {
+                        waiting.told.push(event);
+                    }
+                }
+                Delivery::Close { session, .. } if session.is_outside() => {}
                 Delivery::Enter { room, session } => {
                     self.parcels_of(session).push(Parcel::Enter(room, session));
                 }
@@ -260,7 +285,12 @@ impl StateServer {
             }
         }
         for (session, cost) in std::mem::take(&mut self.taken) {
-            self.parcels_of(session).push(Parcel::Taken(session, cost));
+            if !session.is_outside() {
+                self.parcels_of(session).push(Parcel::Taken(session, cost));
+            } else if let Some(Waiting { told, answer }) = self.outside.remove(&session.id) {
+                // Who does not wait any more needs no answer.
+                let _ = answer.send(told);
+            }
         }
         for (inbox, parcels) in self.inboxes.iter().zip(&mut self.parcels) {
             if !parcels.is_empty() {
@@ -451,6 +481,20 @@ impl Handler<Act> for StateServer {
     fn handle(&mut self, act: Act, _: &mut Self::Context) {
         self.batch.push(act);
         self.deliver_if_many();
+    }
+}
+
+impl Handler<Post> for StateServer {
+    type Result = ResponseFuture<Vec<Event>>;
+
+    fn handle(&mut self, Post { act }: Post, _: &mut Self::Context) -> Self::Result {
+        let (answer, answered) = oneshot::channel();
+        if let Some(sender) = &act.sender {
+            self.outside.insert(sender.session.id, Waiting { told: Vec::new(), answer });
+        }
+        self.batch.push(act);
+        self.deliver_if_many();
+        Box::pin(async { answered.await.unwrap_or_default() })
     }
 }
 

@@ -70,8 +70,12 @@ pub struct Worker {
 impl Worker {
     /// A seat for a new session that writes to `link` in `form`.
     pub fn seat(&self, form: WireForm, link: Link) -> Attachment {
-        let id = SessionId(self.next_session.fetch_add(1, Ordering::Relaxed));
-        self.audience.attach(id, form, link)
+        self.audience.attach(self.next_session_id(), form, link)
+    }
+
+    /// A number that nobody has had.
+    pub fn next_session_id(&self) -> SessionId {
+        SessionId(self.next_session.fetch_add(1, Ordering::Relaxed))
     }
 }
 

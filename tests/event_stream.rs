@@ -68,9 +68,12 @@ impl EventSource {
             match self.next() {
                 Block::Lines(lines) if lines.starts_with(':') => {}
                 Block::Lines(lines) => {
-                    let data = lines.strip_prefix("data:").unwrap_or_else(|| {
-                        panic!("a block is one data line, not {lines:?}");
-                    });
+                    let data = lines
+                        .lines()
+                        .find_map(|line| line.strip_prefix("data:"))
+                        .unwrap_or_else(|| {
+                            panic!("a block has a data line, not {lines:?}");
+                        });
                     return serde_json::from_str(data).expect("events are JSON");
                 }
                 Block::LastChunk => panic!("an event was expected, but the stream ended"),

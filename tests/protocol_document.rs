@@ -123,7 +123,12 @@ fn the_asyncapi_document_has_the_codes_of_all_refused_requests() {
         Refusal::BadSince,
         Refusal::BadVersion,
         Refusal::UpgradeRequired,
-        Refusal::MethodNotAllowed,
+        Refusal::MethodNotAllowed(""),
+        Refusal::BadKey,
+        Refusal::BodyTooLarge(1),
+        Refusal::BodyTooSlow,
+        Refusal::BadBody,
+        Refusal::Stopping,
     ];
     let codes = refusals.iter().map(|refusal| refusal.code().to_owned()).collect();
     let document = Document::read();

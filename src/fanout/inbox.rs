@@ -186,4 +186,26 @@ mod tests {
         assert!(shown.last().is_some_and(|last| last.contains("99")), "{shown:?}");
         assert!(shown.iter().any(|parcel| parcel.starts_with("1 ")), "{shown:?}");
     }
+
+    #[test]
+    fn what_may_not_be_skipped_one_by_one_is_told_to_be_lost() {
+        let inbox = Inbox::new(4);
+        let event = Arc::new(EncodedEvent::new(Event::State { seq: 0, value: 0.into() }));
+        for topic in [Topic::Message, Topic::Change, Topic::State] {
+            let (room, except) = (RoomId(0), None);
+            inbox.put((0..3).map(|_| Parcel::Broadcast {
+                room,
+                topic,
+                except,
+                event: event.clone(),
+            }));
+        }
+        let mut parcels = VecDeque::new();
+        inbox.take(Waker::noop(), &mut parcels);
+        let is_lost = |topic| {
+            parcels.iter().filter(|p| matches!(p, Parcel::Lost(_, lost) if *lost == topic)).count()
+        };
+        assert_eq!((is_lost(Topic::Message), is_lost(Topic::Change)), (1, 1), "{parcels:?}");
+        assert!(parcels.len() <= 5, "{parcels:?}");
+    }
 }

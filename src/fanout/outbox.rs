@@ -295,6 +295,57 @@ mod tests {
     }
 
     #[test]
+    fn changes_are_all_kept_or_all_skipped_until_the_state_was_asked_for() {
+        let mut outbox = Outbox::new(2 * (2 + SHARED_FRAME_OVERHEAD_BYTES));
+        push(&mut outbox, "S0", Some(Topic::State));
+        push(&mut outbox, "c1", Some(Topic::Change));
+        push(&mut outbox, "c2", Some(Topic::Change));
+        assert_eq!(written(&outbox), b"S0c1c2");
+        outbox.advance(3);
+        let lost = outbox.push("c3".into(), 0, Some(Topic::Change));
+        assert_eq!(lost, Some(Topic::Change), "three do not fit");
+        assert!(outbox.is_behind());
+        assert_eq!(written(&outbox), b"1", "what is begun is finished");
+        push(&mut outbox, "c4", Some(Topic::Change));
+        assert_eq!(written(&outbox), b"1", "a change without the one before it is worth nothing");
+        outbox.resume();
+        push(&mut outbox, "S4", Some(Topic::State));
+        push(&mut outbox, "c5", Some(Topic::Change));
+        assert_eq!(written(&outbox), b"1S4c5");
+    }
+
+    #[test]
+    fn being_behind_outlives_what_was_taken_out() {
+        let mut outbox = Outbox::new(1);
+        push(&mut outbox, "c1", Some(Topic::Change));
+        push(&mut outbox, "c2", Some(Topic::Change));
+        push(&mut outbox, "e", None);
+        outbox.take_all();
+        assert!(outbox.is_behind(), "an event stream takes everything at once");
+    }
+
+    #[test]
+    fn messages_that_do_not_fit_are_told_of() {
+        let mut outbox = Outbox::new(2 * (2 + SHARED_FRAME_OVERHEAD_BYTES));
+        assert_eq!(outbox.push("m1".into(), 0, Some(Topic::Message)), None);
+        assert_eq!(outbox.push("m2".into(), 0, Some(Topic::Message)), None);
+        push(&mut outbox, "s1", Some(Topic::State));
+        assert_eq!(written(&outbox), b"m1m2s1", "a state does not push messages out");
+        let lost = outbox.push("m3".into(), 0, Some(Topic::Message));
+        assert_eq!(lost, Some(Topic::Message));
+        assert_eq!(written(&outbox), b"s1", "who is closed for it needs none of them");
+    }
+
+    #[test]
+    fn one_message_and_one_change_always_fit() {
+        for topic in [Topic::Message, Topic::Change] {
+            let mut outbox = Outbox::new(2);
+            assert_eq!(outbox.push("a long one".into(), 0, Some(topic)), None);
+            assert_eq!(written(&outbox), b"a long one");
+        }
+    }
+
+    #[test]
     fn one_frame_always_fits() {
         let mut outbox = Outbox::new(2);
         push(&mut outbox, "a long state", Some(Topic::State));

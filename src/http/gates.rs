@@ -21,22 +21,33 @@ pub fn wants_websocket(headers: &HeaderMap) -> bool {
 
 /// Whether the request asks for server-sent events.
 pub fn wants_event_stream(headers: &HeaderMap) -> bool {
+    accepts(headers, "text/event-stream")
+}
+
+/// Whether the request asks for this media type by name.
+pub fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
     headers.get_all(header::ACCEPT).filter_map(|value| value.to_str().ok()).any(|value| {
         value
             .split(',')
             .filter_map(|range| range.split(';').next())
-            .any(|range| range.trim().eq_ignore_ascii_case("text/event-stream"))
+            .any(|range| range.trim().eq_ignore_ascii_case(media_type))
     })
 }
 
-/// Everything but a socket is only ever read.
+/// The position up to which an event source has seen the events (WHATWG HTML, section 9.2.4). What
+/// is no position is of another server: it is as if there were none.
+pub fn last_event_id(headers: &HeaderMap) -> Option<u64> {
+    position(only(headers, HeaderName::from_static("last-event-id"))?)
+}
+
+/// Pages, health and lists are only ever read.
 ///
 /// # Errors
 /// [`Refusal::MethodNotAllowed`] for methods other than GET and HEAD.
 pub fn read_only(method: &Method) -> Result<(), Refusal> {
     match *method {
         Method::GET | Method::HEAD => Ok(()),
-        _ => Err(Refusal::MethodNotAllowed),
+        _ => Err(Refusal::MethodNotAllowed("GET, HEAD")),
     }
 }
 

@@ -4,6 +4,8 @@
 //! [`Server::bind`] opens everything that can fail, [`Server::run`] serves until it is told to
 //! stop.
 
+mod api;
+mod feed;
 mod gates;
 mod listener;
 mod pages;
@@ -13,17 +15,18 @@ mod sse;
 mod upgrade;
 mod worker;
 
+pub use feed::{Feed, FeedError};
 pub use refusal::Refusal;
 
 use crate::{
     config::{Config, Problem},
     connections::Connections,
     fanout::{Inbox, Vital},
-    room::{Kinds, PathPattern, RoomKind},
+    room::{Constructor, Kinds, PathPattern, RoomKind},
     server::{CloseSessions, Finish, Recovered, StartupError, StateServer, Times},
     state::{Place, RoomPlan},
 };
-use actix::{Actor, Arbiter};
+use actix::{Actor, Addr, Arbiter};
 use actix_http::{Extensions, HttpService, KeepAlive};
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
 use actix_web::dev::AppConfig;
@@ -38,7 +41,7 @@ use std::{
 };
 use tokio::{
     net::TcpStream,
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, timeout, timeout_at},
 };
 use worker::{WorkerFactory, WorkerParts};
@@ -179,15 +182,52 @@ pub struct Server {
     recovered: Recovered,
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
+    next_session: Arc<AtomicU64>,
+    /// For feeds: the running server.
+    running: watch::Sender<Option<Addr<StateServer>>>,
+}
+
+/// A server before it is open: the place to add kinds of room of one's own.
+#[derive(Debug)]
+pub struct Builder {
+    config: Config,
+    kinds: Kinds,
+}
+
+impl Builder {
+    /// Adds a kind of room, which `[[room]]` tables call `name`. In the place of one of the product
+    /// that has this name.
+    #[must_use]
+    pub fn room_kind(mut self, name: &'static str, constructor: Constructor) -> Self {
+        self.kinds.add(name, constructor);
+        self
+    }
+
+    /// Checks the rooms, opens the journal and reads it, and opens the addresses.
+    ///
+    /// # Errors
+    /// What the operator has to change.
+    pub fn bind(self) -> Result<Server, StartError> {
+        Server::open(self.config, self.kinds)
+    }
 }
 
 impl Server {
+    /// A server with this configuration, to which kinds of room can be added.
+    pub fn builder(config: Config) -> Builder {
+        Builder { config, kinds: Kinds::default() }
+    }
+
     /// Checks the rooms, opens the journal and reads it, and opens the addresses.
     ///
     /// # Errors
     /// What the operator has to change.
     pub fn bind(config: Config) -> Result<Self, StartError> {
-        let rooms = Arc::new(Rooms::open(&config, Kinds::default()).map_err(StartError::Rooms)?);
+        Self::builder(config).bind()
+    }
+
+    fn open(config: Config, kinds: Kinds) -> Result<Self, StartError> {
+        let rooms = Arc::new(Rooms::open(&config, kinds).map_err(StartError::Rooms)?);
         let recovered =
             Recovered::open(&config, &rooms.plans, &rooms.kinds).map_err(StartError::Journal)?;
         let mut listeners = Vec::new();
@@ -199,7 +239,15 @@ impl Server {
         let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok());
         let addresses = addresses.collect();
         let config = Arc::new(config);
-        Ok(Self { config, rooms, recovered, addresses, listeners })
+        let (next_session, running) = (Arc::new(AtomicU64::new(1)), watch::Sender::new(None));
+        Ok(Self { config, rooms, recovered, addresses, listeners, next_session, running })
+    }
+
+    /// A way into the room at `path` for this program itself. `None` if there is no such room.
+    pub fn feed(&self, path: &str) -> Option<Feed> {
+        let (place, kind) = self.rooms.at(path)?;
+        let (kind, next_session) = (kind.clone(), self.next_session.clone());
+        Some(Feed { place, kind, next_session, server: self.running.subscribe() })
     }
 
     /// The addresses that are open, with the ports that the system chose for port 0.
@@ -224,7 +272,7 @@ impl Server {
     /// # Errors
     /// Why the server stopped by itself.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { config, rooms, recovered, listeners, .. } = self;
+        let Self { config, rooms, recovered, listeners, next_session, running, .. } = self;
         let inboxes = (0..config.server.workers).map(|_| Inbox::new(MAX_WAITING_BROADCASTS));
         let inboxes: Vec<_> = inboxes.map(Arc::new).collect();
         let (watch, mut gone) = mpsc::unbounded_channel();
@@ -233,9 +281,11 @@ impl Server {
             presence_interval: config.delivery.presence_interval,
             room_idle_timeout: config.limits.room_idle_timeout,
         };
+        let epoch = recovered.state.epoch().to_owned();
         let server = StateServer::new(recovered, inboxes.clone(), times, vital);
         // On a thread of its own.
         let server = StateServer::start_in_arbiter(&Arbiter::new().handle(), |_| server);
+        running.send_replace(Some(server.clone()));
         let connections = Connections::new(
             config.limits.max_connections,
             config.limits.max_connections_per_address,
@@ -244,10 +294,11 @@ impl Server {
             config: config.clone(),
             rooms,
             connections,
+            epoch,
             server,
             inboxes,
             next_worker: AtomicU64::new(0),
-            next_session: Arc::new(AtomicU64::new(1)),
+            next_session,
             fanouts: Mutex::default(),
             watch,
         }));

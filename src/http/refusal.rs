@@ -31,8 +31,18 @@ pub enum Refusal {
     BadVersion,
     /// The room has no page: it speaks WebSocket or server-sent events.
     UpgradeRequired,
-    /// Neither GET nor HEAD.
-    MethodNotAllowed,
+    /// None of the methods that are answered at this path, which are these.
+    MethodNotAllowed(&'static str),
+    /// The `Idempotency-Key` is none.
+    BadKey,
+    /// The request's body has more bytes than this.
+    BodyTooLarge(usize),
+    /// The request's body did not come in time.
+    BodyTooSlow,
+    /// The request's body broke off.
+    BadBody,
+    /// The server stops.
+    Stopping,
 }
 
 #[derive(Serialize)]
@@ -47,11 +57,17 @@ impl Refusal {
         match self {
             Self::NoSuchRoom(_) | Self::NoSuchPage => StatusCode::NOT_FOUND,
             Self::OriginForbidden(_) => StatusCode::FORBIDDEN,
-            Self::ServerFull => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ServerFull | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::AddressFull => StatusCode::TOO_MANY_REQUESTS,
-            Self::BadHandshake(_) | Self::BadClient | Self::BadSince => StatusCode::BAD_REQUEST,
+            Self::BadHandshake(_)
+            | Self::BadClient
+            | Self::BadSince
+            | Self::BadKey
+            | Self::BadBody => StatusCode::BAD_REQUEST,
+            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BadVersion | Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
     }
 
@@ -68,7 +84,12 @@ impl Refusal {
             Self::BadSince => "bad_since",
             Self::BadVersion => "bad_version",
             Self::UpgradeRequired => "upgrade_required",
-            Self::MethodNotAllowed => "method_not_allowed",
+            Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::BadKey => "bad_key",
+            Self::BodyTooLarge(_) => "body_too_large",
+            Self::BodyTooSlow => "body_too_slow",
+            Self::BadBody => "bad_body",
+            Self::Stopping => "stopping",
         }
     }
 
@@ -97,11 +118,11 @@ impl Refusal {
             Self::UpgradeRequired => {
                 response.insert_header((header::UPGRADE, "websocket"));
             }
-            Self::ServerFull | Self::AddressFull => {
+            Self::ServerFull | Self::AddressFull | Self::Stopping => {
                 response.insert_header((header::RETRY_AFTER, "5"));
             }
-            Self::MethodNotAllowed => {
-                response.insert_header((header::ALLOW, "GET, HEAD"));
+            Self::MethodNotAllowed(allowed) => {
+                response.insert_header((header::ALLOW, *allowed));
             }
             _ => {}
         }
@@ -132,9 +153,17 @@ impl fmt::Display for Refusal {
             }
             Self::BadVersion => f.write_str("only version 13 of the WebSocket protocol is spoken"),
             Self::UpgradeRequired => f.write_str(
-                "this room speaks WebSocket, or server-sent events with Accept: text/event-stream",
+                "this room speaks WebSocket, server-sent events (Accept: text/event-stream), and HTTP: \
+                 GET its state (Accept: application/json), POST an action",
             ),
-            Self::MethodNotAllowed => f.write_str("only GET and HEAD are answered here"),
+            Self::MethodNotAllowed(allowed) => write!(f, "only {allowed} are answered here"),
+            Self::BadKey => f.write_str(
+                "\"Idempotency-Key\" must stand once, with 1 to 255 printable characters of ASCII",
+            ),
+            Self::BodyTooLarge(max) => write!(f, "a request's body may have {max} bytes"),
+            Self::BodyTooSlow => f.write_str("the request's body did not come in time"),
+            Self::BadBody => f.write_str("the request's body broke off"),
+            Self::Stopping => f.write_str("the server is stopping"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The one `App`: its routes, and the gates in front of a room.
 
 use super::{
+    api::{self, Posted},
     gates, pages,
     refusal::Refusal,
     sse, upgrade,
@@ -9,7 +10,9 @@ use super::{
 use crate::{
     connections::{Full, Permit},
     protocol::Dialect,
+    room::RoomKind,
     session::{Plan, Worker},
+    state::Place,
 };
 use actix_service::ServiceFactory;
 use actix_web::{
@@ -43,6 +46,7 @@ pub fn app(
         .route("/health/", web::to(health))
         .route("/web/", web::to(pages::start))
         .route("/web/{name}", web::to(pages::file))
+        .route("/api/rooms", web::to(rooms))
         .default_service(web::to(room))
 }
 
@@ -60,56 +64,123 @@ async fn health(request: HttpRequest) -> HttpResponse {
     }
 }
 
-/// Every path that is a room's: its socket, its event stream, its page.
-async fn room(request: HttpRequest) -> HttpResponse {
+/// `GET /api/rooms`: the rooms that there are.
+async fn rooms(request: HttpRequest) -> HttpResponse {
     let Some(edge) = request.app_data::<Rc<Edge>>() else {
         return HttpResponse::InternalServerError().finish();
     };
-    edge.answer(&request).unwrap_or_else(|refusal| refusal.to_response())
+    edge.list(&request).await.unwrap_or_else(|refusal| refusal.to_response())
+}
+
+/// Every path that is a room's: its socket, its event stream, its page, its state, its actions.
+async fn room(request: HttpRequest, body: web::Payload) -> HttpResponse {
+    let Some(edge) = request.app_data::<Rc<Edge>>() else {
+        return HttpResponse::InternalServerError().finish();
+    };
+    edge.answer(&request, body).await.unwrap_or_else(|refusal| refusal.to_response())
+}
+
+/// Where there is no room. At `/` somebody begins who knows no more than the server's name.
+fn nowhere(request: &HttpRequest) -> Result<HttpResponse, Refusal> {
+    let (path, headers) = (request.path(), request.headers());
+    let wants_a_page = gates::read_only(request.method()).is_ok()
+        && !gates::wants_websocket(headers)
+        && !gates::wants_event_stream(headers)
+        && !api::wants_json(headers);
+    match path == "/" && wants_a_page {
+        true => Ok(pages::answer(request, pages::START)),
+        false => Err(Refusal::NoSuchRoom(path.chars().take(200).collect())),
+    }
 }
 
 impl Edge {
-    fn answer(&self, request: &HttpRequest) -> Result<HttpResponse, Refusal> {
+    async fn list(&self, request: &HttpRequest) -> Result<HttpResponse, Refusal> {
+        gates::read_only(request.method())?;
+        let headers = request.headers();
+        gates::origin(&self.parts.config.origins.allow, headers)?;
+        api::list(&self.worker.server, headers.get(header::ORIGIN), |_| true).await
+    }
+
+    async fn answer(
+        &self,
+        request: &HttpRequest,
+        body: web::Payload,
+    ) -> Result<HttpResponse, Refusal> {
         let headers = request.headers();
         let path = request.path();
-        let no_such_room = || Refusal::NoSuchRoom(path.chars().take(200).collect());
-        let Some((place, kind)) = self.parts.rooms.at(path) else {
-            let wants_a_page =
-                !gates::wants_websocket(headers) && !gates::wants_event_stream(headers);
-            // Where somebody begins who knows no more than the server's name.
-            return match path == "/" && wants_a_page {
-                true => Ok(pages::answer(request, pages::START)),
-                false => Err(no_such_room()),
-            };
-        };
+        let Some((place, kind)) = self.parts.rooms.at(path) else { return nowhere(request) };
+        let kind = kind.clone();
         if gates::wants_websocket(headers) {
-            gates::handshake(request.method(), request.version(), headers)?;
-            self.require_socket(request)?;
-            let dialect = gates::dialect(headers, kind.speech());
-            let who = match dialect {
-                Dialect::Classic => Default::default(),
-                Dialect::V1 => gates::who(path, request.query_string())?,
-            };
-            let permit = self.admit(request)?.into();
-            let kind = kind.clone();
-            let plan = Plan { place, kind, dialect, client: who.client, since: who.since, permit };
-            return upgrade::accept(request, plan)
-                .ok_or(Refusal::BadHandshake("its headers contradict each other"));
+            return self.upgrade(request, place, kind);
         }
-        gates::read_only(request.method())?;
-        if gates::wants_event_stream(headers) {
-            if request.method() == Method::HEAD {
+        let origin = headers.get(header::ORIGIN);
+        match *request.method() {
+            Method::OPTIONS => {
                 gates::origin(&self.parts.config.origins.allow, headers)?;
-                return Ok(sse::head(headers.get(header::ORIGIN)));
+                Ok(api::preflight(origin))
             }
-            let permit = self.admit(request)?.into();
-            let dialect = Dialect::Classic;
-            let kind = kind.clone();
-            let plan = Plan { place, kind, dialect, client: None, since: None, permit };
-            return Ok(sse::respond(plan, &self.worker, headers.get(header::ORIGIN)));
+            Method::POST => {
+                let permit = self.admit(request)?.into();
+                let client = api::client(path, headers)?;
+                let limits = &self.parts.config.limits;
+                let (max, limit) = (limits.max_message_bytes, limits.handshake_timeout);
+                let message = api::read(body, headers, max, limit).await?;
+                let posted = Posted { place, kind, client, message, permit };
+                posted.act(&self.worker, origin).await
+            }
+            Method::GET | Method::HEAD if gates::wants_event_stream(headers) => {
+                self.stream(request, place, kind)
+            }
+            Method::GET | Method::HEAD if api::wants_json(headers) => {
+                gates::origin(&self.parts.config.origins.allow, headers)?;
+                api::show(&self.worker.server, &self.parts.epoch, place, origin).await
+            }
+            Method::GET | Method::HEAD => {
+                let page = pages::of_kind(kind.name()).ok_or(Refusal::UpgradeRequired)?;
+                Ok(pages::answer(request, page))
+            }
+            _ => Err(Refusal::MethodNotAllowed("GET, HEAD, POST, OPTIONS")),
         }
-        let page = pages::of_kind(kind.name()).ok_or(Refusal::UpgradeRequired)?;
-        Ok(pages::answer(request, page))
+    }
+
+    /// The way to a socket.
+    fn upgrade(
+        &self,
+        request: &HttpRequest,
+        place: Place,
+        kind: Arc<dyn RoomKind>,
+    ) -> Result<HttpResponse, Refusal> {
+        let headers = request.headers();
+        gates::handshake(request.method(), request.version(), headers)?;
+        self.require_socket(request)?;
+        let dialect = gates::dialect(headers, kind.speech());
+        let who = match dialect {
+            Dialect::Classic => Default::default(),
+            Dialect::V1 => gates::who(&place.path, request.query_string())?,
+        };
+        let permit = self.admit(request)?.into();
+        let plan = Plan { place, kind, dialect, client: who.client, since: who.since, permit };
+        upgrade::accept(request, plan)
+            .ok_or(Refusal::BadHandshake("its headers contradict each other"))
+    }
+
+    /// The way to an event stream.
+    fn stream(
+        &self,
+        request: &HttpRequest,
+        place: Place,
+        kind: Arc<dyn RoomKind>,
+    ) -> Result<HttpResponse, Refusal> {
+        let headers = request.headers();
+        let origin = headers.get(header::ORIGIN);
+        if request.method() == Method::HEAD {
+            gates::origin(&self.parts.config.origins.allow, headers)?;
+            return Ok(sse::head(origin));
+        }
+        let permit = self.admit(request)?.into();
+        let (dialect, since) = (Dialect::Classic, gates::last_event_id(headers));
+        let plan = Plan { place, kind, dialect, client: None, since, permit };
+        Ok(sse::respond(plan, &self.worker, origin))
     }
 
     /// The gates that every session passes: origin, then a place.

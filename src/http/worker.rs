@@ -30,6 +30,7 @@ pub struct WorkerParts {
     pub(super) config: Arc<Config>,
     pub(super) rooms: Arc<Rooms>,
     pub(super) connections: Connections,
+    pub(super) epoch: String,
     pub(super) server: Addr<StateServer>,
     pub(super) inboxes: Vec<Arc<Inbox>>,
     pub(super) next_worker: AtomicU64,

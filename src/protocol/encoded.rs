@@ -52,28 +52,32 @@ impl EncodedEvent {
 
 /// The bytes of an event that one session alone is told.
 pub fn encode(event: &Event, form: WireForm) -> Bytes {
-    let mut messages = event.to_messages(form.dialect()).into_iter();
-    let first = messages.next().map(|message| encode_message(&message, form)).unwrap_or_default();
-    if messages.len() == 0 {
-        return first;
+    match event.parts() {
+        [only] => encode_part(only, form),
+        parts => {
+            let mut bytes = BytesMut::new();
+            parts.iter().for_each(|part| bytes.extend_from_slice(&encode_part(part, form)));
+            bytes.freeze()
+        }
     }
-    let mut bytes = BytesMut::from(&*first);
-    messages.for_each(|message| bytes.extend_from_slice(&encode_message(&message, form)));
-    bytes.freeze()
 }
 
-fn encode_message(message: &Message, form: WireForm) -> Bytes {
-    match (form, message) {
-        (WireForm::EventStream, message) => event_stream(message.as_bytes()),
+fn encode_part(event: &Event, form: WireForm) -> Bytes {
+    match (form, event.to_message(form.dialect())) {
+        (WireForm::EventStream, message) => event_stream(event.seq(), message.as_bytes()),
         (_, Message::Text(text)) => frame::encode(Opcode::Text, text.as_bytes()),
-        (_, Message::Binary(bytes)) => frame::encode(Opcode::Binary, bytes),
+        (_, Message::Binary(bytes)) => frame::encode(Opcode::Binary, &bytes),
     }
 }
 
-/// `data:` lines and an empty one; a line break inside the message starts another `data:` line.
-fn event_stream(message: &[u8]) -> Bytes {
+/// An `id:` line with the position, from which an event source goes on when it comes back; `data:`
+/// lines and an empty one. A line break inside the message starts another `data:` line.
+fn event_stream(seq: Option<u64>, message: &[u8]) -> Bytes {
     let text = String::from_utf8_lossy(message);
-    let mut lines = String::with_capacity(text.len() + 8);
+    let mut lines = String::with_capacity(text.len() + 32);
+    if let Some(seq) = seq {
+        lines.push_str(&format!("id: {seq}\n"));
+    }
     for line in text.split(['\n', '\r']) {
         lines.push_str("data: ");
         lines.push_str(line);
@@ -81,4 +85,21 @@ fn event_stream(message: &[u8]) -> Bytes {
     }
     lines.push('\n');
     lines.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn event_streams_carry_positions_to_go_on_from() {
+        let state = Event::State { seq: 8, value: 5.into() };
+        let users = Event::Users { count: 2, names: None };
+        let both = Event::Several(vec![users, state]);
+        let expected = "data: {\"type\":\"users\",\"count\":2}\n\n\
+                        id: 8\ndata: {\"type\":\"state\",\"value\":5}\n\n";
+        assert_eq!(encode(&both, WireForm::EventStream), expected);
+        let text = Event::Message(Message::Text("a\nb".into()));
+        assert_eq!(encode(&text, WireForm::EventStream), "data: a\ndata: b\n\n");
+    }
 }

@@ -166,23 +166,31 @@ impl Event {
         }
     }
 
-    /// The messages that the event is, as clients that speak `dialect` read it. One, but for
-    /// [`Event::Several`].
-    pub fn to_messages(&self, dialect: Dialect) -> Vec<Message> {
+    /// The events that it stands for: one, but for [`Event::Several`].
+    pub fn parts(&self) -> &[Self] {
         match self {
-            Self::Several(events) => {
-                events.iter().flat_map(|event| event.to_messages(dialect)).collect()
-            }
-            Self::Message(message) => vec![message.clone()],
-            event => vec![event.to_text(dialect)],
+            Self::Several(events) => events,
+            event => std::slice::from_ref(event),
         }
     }
 
-    fn to_text(&self, dialect: Dialect) -> Message {
+    /// The position that it tells of the room's state, if it does.
+    pub fn seq(&self) -> Option<u64> {
+        match self {
+            Self::State { seq, .. } | Self::Room { seq, .. } => Some(*seq),
+            _ => None,
+        }
+    }
+
+    /// The event as clients that speak `dialect` read it. Of several, the first.
+    pub fn to_message(&self, dialect: Dialect) -> Message {
         let in_v1 = dialect == Dialect::V1;
         let wire = match self {
-            // These are more or less than one text.
-            Self::Message(_) | Self::Several(_) => return Message::Text(ByteString::new()),
+            Self::Message(message) => return message.clone(),
+            Self::Several(events) => match events.first() {
+                Some(event) => return event.to_message(dialect),
+                None => return Message::Text(ByteString::new()),
+            },
             Self::Welcome(welcome) => Wire::Welcome { protocol: Dialect::V1_NAME, welcome },
             Self::State { seq, value } => Wire::State { seq: in_v1.then_some(*seq), value },
             Self::Users { count, names } => Wire::Users { count: *count, users: names.as_deref() },
@@ -318,7 +326,7 @@ mod tests {
     }
 
     fn wire(event: &Event, dialect: Dialect) -> String {
-        String::from_utf8_lossy(event.to_messages(dialect)[0].as_bytes()).into_owned()
+        String::from_utf8_lossy(event.to_message(dialect).as_bytes()).into_owned()
     }
 
     #[test]

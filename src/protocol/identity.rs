@@ -29,6 +29,17 @@ impl ClientKey {
         hash.update(client);
         hash.finalize().first_chunk().copied().map(Self)
     }
+
+    /// The key of the client that a request to the room at the path `room` is, by its
+    /// `Idempotency-Key`. No identity of a client has the same.
+    pub fn of_request(room: &str, key: &[u8]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(room);
+        hash.update([0, 0]);
+        hash.update(key);
+        let hash: [u8; 32] = hash.finalize().into();
+        Self(*hash.first_chunk().expect("16 is less than 32"))
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub use echo::Echo;
 pub use path::{MAX_NAME_BYTES, PathPattern};
 pub use template::Template;
 
-use crate::protocol::{ActionError, Event, Input, Message, RoomEvent};
+use crate::protocol::{ActionError, Dialect, Event, Input, Message, RoomEvent, json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
@@ -66,6 +66,19 @@ pub trait RoomKind: Send + Sync + Debug {
     /// `None` if that is no such state. Durable kinds must have it.
     fn restore(&self, _saved: &[u8]) -> Option<Box<dyn Room>> {
         None
+    }
+}
+
+impl dyn RoomKind {
+    /// [Checks](RoomKind::decode) a message that came by itself, not in a session.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn decode_message(&self, message: Message) -> Result<Message, ActionError> {
+        self.decode(match self.speech() {
+            Speech::Plain => Input::Plain(message),
+            Speech::Events => Input::Action(json::object(&message)?, Dialect::V1),
+        })
     }
 }
 

@@ -16,6 +16,22 @@ pub struct SessionAddress {
     pub seat: u32,
 }
 
+impl SessionAddress {
+    /// The worker of those who are served by no worker thread: an HTTP request waits for its answer
+    /// at the `StateServer` itself.
+    const OUTSIDE: u16 = u16::MAX;
+
+    /// The address of one who only acts, and is in no room.
+    pub fn outside(id: SessionId) -> Self {
+        Self { id, worker: Self::OUTSIDE, seat: 0 }
+    }
+
+    /// Whether it is one who only acts.
+    pub fn is_outside(self) -> bool {
+        self.worker == Self::OUTSIDE
+    }
+}
+
 /// What may become of an event for a client that cannot keep up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Topic {

@@ -43,12 +43,17 @@ impl Document {
     /// What is wrong with a message in this channel: with one that the document does not describe,
     /// and with one that has a key of which it says nothing, too.
     pub fn fault(&self, channel: &str, message: &Value) -> Option<String> {
-        let name = message.get("type").or(message.get("action")).and_then(Value::as_str);
-        let Some(name) = name else {
-            return Some("it has neither a type nor an action".into());
+        let text = |key| message.get(key).and_then(Value::as_str);
+        // An action is called by that name, or, where an event has it as well, "messageAction".
+        let names = match (text("type"), text("action")) {
+            (Some(event), _) => vec![event.to_owned()],
+            (None, Some(action)) => vec![format!("{action}Action"), action.to_owned()],
+            (None, None) => return Some("it has neither a type nor an action".into()),
         };
-        let Some(described) = self.messages.get(&(channel.to_owned(), name.to_owned())) else {
-            return Some(format!("the channel {channel:?} has no message {name:?}"));
+        let described =
+            names.iter().find_map(|name| self.messages.get(&(channel.to_owned(), name.clone())));
+        let Some(described) = described else {
+            return Some(format!("the channel {channel:?} has no message {names:?}"));
         };
         if let Err(error) = self.schemas.validate(message, described.schema) {
             return Some(format!("{error:#}"));
