@@ -204,3 +204,20 @@ describe("in a document", () => {
     for (const page of [ann, bob]) await untilValue(page, { title: "Bob's", more: 1 });
   });
 });
+
+test("the start page leads to every room, and counts who is there", async (t) => {
+  const server = await startRooms(t);
+  const start = await openPage(t);
+  const complaints = complaintsOf(start);
+  await start.goto(`${server.url}web/`);
+  await untilShown(start, "#summary", "3 rooms, 0 users online");
+  const ann = await openPage(t);
+  await ann.goto(`${server.url}web/`);
+  await ann.getByRole("link", { name: "/chat" }).click();
+  await untilShown(ann, "#status", "Connected");
+  await untilShown(start, "#summary", "3 rooms, 1 user online");
+  await ann.getByRole("link", { name: "All rooms" }).click();
+  await ann.getByRole("link", { name: "/document" }).click();
+  await untilShown(ann, "#position", /^Position/);
+  assert.deepEqual(complaints, []);
+});
