@@ -27,8 +27,16 @@ impl CloseCode {
 
     /// For people: why the connection ends. Short enough for a close frame.
     pub fn meaning(self) -> &'static str {
-        let advice = ADVICE.iter().find(|advice| (advice.first..=advice.last).contains(&self.0));
-        advice.map_or("", |advice| advice.meaning)
+        self.advice().map_or("", |advice| advice.meaning)
+    }
+
+    /// Whether a client should connect again by itself.
+    pub fn comes_back(self) -> bool {
+        self.advice().is_none_or(|advice| advice.comes_back)
+    }
+
+    fn advice(self) -> Option<&'static Advice> {
+        ADVICE.iter().find(|advice| (advice.first..=advice.last).contains(&self.0))
     }
 
     /// Whether the code may stand in a close frame: those of RFC 6455 and its registry that are

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part of this module")]
 
 pub mod process;
+pub mod pseudo_terminal;
 
 use statesync::{Config, Server};
 use std::{

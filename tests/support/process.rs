@@ -15,7 +15,7 @@ use std::{
 pub fn statesync(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_statesync"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("STATESYNC__") {
+        if name.to_string_lossy().starts_with("STATESYNC_") {
             command.env_remove(name);
         }
     }
@@ -36,8 +36,13 @@ pub struct Process {
 
 impl Process {
     /// Starts `command` and collects what it prints.
-    pub fn spawn(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub fn spawn(command: Command) -> Self {
+        Self::spawn_reading(command, Stdio::null())
+    }
+
+    /// The same with this standard input.
+    pub fn spawn_reading(mut command: Command, stdin: impl Into<Stdio>) -> Self {
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let stdout = Output::collect(child.stdout.take().expect("a pipe"));
         let stderr = Output::collect(child.stderr.take().expect("a pipe"));

@@ -1,5 +1,7 @@
 //! Arguments, logging, signals, exit codes.
 
+mod connect;
+
 use clap::{Args, Parser, Subcommand};
 use env_logger::Builder;
 use log::Record;
@@ -36,6 +38,9 @@ enum Command {
     Serve(ConfigArguments),
     /// Print the configuration that would be used, or everything that is wrong with it.
     CheckConfig(ConfigArguments),
+    /// Talk to a WebSocket server: what is typed is sent, what arrives is printed.
+    #[command(after_long_help = connect::HELP)]
+    Connect(Box<connect::ConnectArguments>),
 }
 
 #[derive(Args, Default)]
@@ -51,6 +56,7 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command.unwrap_or(Command::Serve(Default::default())) {
         Command::Serve(arguments) => serve(&arguments),
         Command::CheckConfig(arguments) => check_config(&arguments),
+        Command::Connect(arguments) => connect::run(&arguments),
     };
     result.unwrap_or_else(|failure| {
         eprintln!("{}", failure.message);
