@@ -70,9 +70,18 @@ fn the_default_file_says_what_is_promised() {
     assert_eq!(config.dedup.ttl, Duration::from_secs(7 * 24 * 60 * 60));
     assert_eq!(config.dedup.max_clients, 100_000);
     assert_eq!((config.log.level.as_str(), config.log.format), ("info", LogFormat::Text));
-    let template = json!({"template": "{message}"}).as_object().unwrap().clone();
-    let counter = Room::new("/", "counter", Map::new());
-    assert_eq!(config.rooms, [counter, Room::new("/echo", "echo", template)]);
+    let rooms = [
+        ("/", "counter", json!({})),
+        ("/echo", "echo", json!({"template": "{message}"})),
+        ("/clock", "clock", json!({"interval": "1s", "template": "{time}", "shared": false})),
+        ("/relay", "relay", json!({"template": "{message}", "history": 0})),
+        ("/chat", "chat", json!({"history": 100, "history_bytes": "256KiB"})),
+        ("/document", "document", json!({"max_bytes": "1MiB", "max_depth": 64, "initial": {}})),
+    ];
+    let room = |(path, kind, arguments): (_, _, Value)| {
+        Room::new(path, kind, arguments.as_object().unwrap().clone())
+    };
+    assert_eq!(config.rooms, rooms.map(room));
 }
 
 /// Every key the reader knows, as `section.key`.

@@ -61,6 +61,24 @@ pub fn id(action: &Map<String, Value>) -> Result<Option<u64>, ActionError> {
     }
 }
 
+/// What the action is: the name of what its sender wants done.
+///
+/// # Errors
+/// [`ErrorCode::BadField`] if that is missing, or no string.
+pub fn name(action: &Map<String, Value>) -> Result<&str, ActionError> {
+    match action.get("action") {
+        Some(Value::String(name)) => Ok(name),
+        Some(_) => Err(ActionError::new(ErrorCode::BadField, "\"action\" must be a string")),
+        None => Err(ActionError::new(ErrorCode::BadField, "\"action\" is missing")),
+    }
+}
+
+/// The refusal of an action that a room does not know. `known` is a sentence that says what it does.
+pub fn unknown(name: &str, known: &str) -> ActionError {
+    let name: String = name.chars().take(40).collect();
+    ActionError::new(ErrorCode::UnknownAction, format!("no action {name:?}; {known}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

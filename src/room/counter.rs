@@ -1,7 +1,7 @@
 //! `counter`: one number that everyone raises and lowers.
 
 use super::{BadArgument, Effect, Moment, Room, RoomKind, SessionId, Speech};
-use crate::protocol::{ActionError, Dialect, ErrorCode, Input, Message};
+use crate::protocol::{ActionError, Dialect, ErrorCode, Input, Message, action};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -39,18 +39,10 @@ impl RoomKind for Counter {
 
     fn decode(&self, input: Input) -> Result<Message, ActionError> {
         let (action, dialect) = input.into_action()?;
-        let sign = match action.get("action") {
-            Some(Value::String(action)) if action == "plus" => 1,
-            Some(Value::String(action)) if action == "minus" => -1,
-            Some(Value::String(action)) => {
-                let action: String = action.chars().take(40).collect();
-                let message = format!("no action {action:?}; a counter knows plus and minus");
-                return Err(ActionError::new(ErrorCode::UnknownAction, message));
-            }
-            Some(_) => {
-                return Err(ActionError::new(ErrorCode::BadField, "\"action\" must be a string"));
-            }
-            None => return Err(ActionError::new(ErrorCode::BadField, "\"action\" is missing")),
+        let sign = match action::name(&action)? {
+            "plus" => 1,
+            "minus" => -1,
+            other => return Err(action::unknown(other, "a counter knows plus and minus")),
         };
         let amount = match (dialect, action.get("by")) {
             (Dialect::V1, Some(by)) => amount(by)?,

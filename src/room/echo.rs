@@ -1,6 +1,9 @@
 //! `echo`: a message comes back to its sender, as it was or in a template. Plain text; keeps nothing.
 
-use super::{BadArgument, Effect, Moment, Room, RoomKind, SessionId, Speech, Template, UnixMicros};
+use super::{
+    BadArgument, Effect, Filling, Moment, Room, RoomKind, SessionId, Speech, Template, UnixMicros,
+    argument,
+};
 use crate::protocol::{ActionError, Event, Input, Message};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
@@ -18,22 +21,21 @@ impl Echo {
     /// `template`: what is sent back, the message itself by default. `close_after`: after so many
     /// answers the connection is closed normally; never by default.
     pub(super) fn from_arguments(arguments: &Map<String, Value>) -> Result<Self, BadArgument> {
-        let mut template = "{message}";
+        let mut template = argument::message_template("{message}")?;
         let mut close_after = None;
         for (key, value) in arguments {
-            let bad = |message| BadArgument::new(key, message);
             match key.as_str() {
-                "template" => template = value.as_str().ok_or_else(|| bad("a string is needed"))?,
+                "template" => template = argument::message_template(argument::text(key, value)?)?,
                 "close_after" => {
-                    let count =
-                        value.as_u64().and_then(|count| NonZeroU32::new(count.try_into().ok()?));
-                    close_after = Some(count.ok_or_else(|| bad("a number from 1 is needed"))?);
+                    let count = argument::number(key, value, 1..=u32::MAX.into())?;
+                    close_after = count.try_into().ok().and_then(NonZeroU32::new);
                 }
-                _ => return Err(bad("an echo room knows template and close_after")),
+                _ => {
+                    let message = "an echo room knows template and close_after";
+                    return Err(BadArgument::new(key, message));
+                }
             }
         }
-        let template =
-            Template::parse(template).map_err(|message| BadArgument::new("template", message))?;
         Ok(Self { template, close_after, zone: TimeZone::system() })
     }
 }
@@ -70,7 +72,8 @@ impl EchoRoom {
     fn answer(&self, message: &Message, at: UnixMicros) -> Message {
         match message {
             Message::Text(text) if !self.kind.template.is_identity() => {
-                Message::Text(self.kind.template.fill(text, at, &self.kind.zone).into())
+                let filling = Filling { message: text, count: 0, at, zone: &self.kind.zone };
+                Message::Text(self.kind.template.fill(&filling).into())
             }
             // Bytes have no place in a text template: they come back as they are.
             _ => message.clone(),
@@ -155,12 +158,35 @@ mod tests {
     }
 
     #[test]
+    fn the_answers_of_the_first_echo_servers_are_given_to_the_letter() {
+        let at = Moment { seq: 0, at: UnixMicros(1_683_499_476_123_456) };
+        let local = |at: UnixMicros| {
+            let time = jiff::Timestamp::from_microsecond(at.0).expect("in range");
+            let time = time.to_zoned(TimeZone::system());
+            format!("Data received as \"Ann\".  time: {}", time.strftime("%Y-%m-%d %H:%M:%S%.6f"))
+        };
+        for (template, answer) in [
+            ("Hello {message}!", "Hello Ann!".to_owned()),
+            ("server received: {message}", "server received: Ann".to_owned()),
+            ("{message} at {time}", "Ann at 2023-05-07T22:44:36.123456Z".to_owned()),
+            ("Data received as \"{message}\".  time: {local_time}", local(at.at)),
+        ] {
+            let mut room = open(serde_json::json!({ "template": template, "close_after": 1 }));
+            let effects = room.apply(&text("Ann"), Some(SessionId(1)), at).expect("never refused");
+            let reply = Effect::Reply(Event::Message(text(&answer)));
+            assert_eq!(effects, [reply, Effect::CloseSender], "{template}");
+        }
+    }
+
+    #[test]
     fn bad_arguments_are_named() {
         for (arguments, key, part) in [
             (serde_json::json!({ "templat": "x" }), "templat", "knows template"),
             (serde_json::json!({ "template": 1 }), "template", "string"),
             (serde_json::json!({ "template": "{name}" }), "template", "{name}"),
-            (serde_json::json!({ "close_after": 0 }), "close_after", "from 1"),
+            (serde_json::json!({ "template": "{count}" }), "template", "there are {message}"),
+            (serde_json::json!({ "close_after": 0 }), "close_after", "from 1 to 4294967295"),
+            (serde_json::json!({ "close_after": 4_294_967_296_u64 }), "close_after", "from 1"),
             (serde_json::json!({ "close_after": -1 }), "close_after", "from 1"),
         ] {
             let Value::Object(table) = arguments else { panic!("a table") };

@@ -4,15 +4,25 @@
 //! A room is a pure state machine: the same actions at the same times give the same state and the
 //! same effects. It sees no clock, no randomness, no socket and no actor.
 
+mod argument;
+mod chat;
+mod clock;
 mod counter;
+mod document;
 mod echo;
 mod path;
+mod recent;
+mod relay;
 mod template;
 
+pub use chat::Chat;
+pub use clock::Clock;
 pub use counter::Counter;
+pub use document::Document;
 pub use echo::Echo;
 pub use path::{MAX_NAME_BYTES, PathPattern};
-pub use template::Template;
+pub use relay::Relay;
+pub use template::{Filling, Place, Template};
 
 use crate::protocol::{ActionError, Dialect, Event, Input, Message, RoomEvent, json};
 use serde::{Deserialize, Serialize};
@@ -254,8 +264,12 @@ impl Default for Kinds {
     /// Those of the product.
     fn default() -> Self {
         let mut kinds = Self(BTreeMap::new());
+        kinds.add("chat", |arguments| Ok(Arc::new(Chat::from_arguments(arguments)?)));
+        kinds.add("clock", |arguments| Ok(Arc::new(Clock::from_arguments(arguments)?)));
         kinds.add("counter", |arguments| Ok(Arc::new(Counter::from_arguments(arguments)?)));
+        kinds.add("document", |arguments| Ok(Arc::new(Document::from_arguments(arguments)?)));
         kinds.add("echo", |arguments| Ok(Arc::new(Echo::from_arguments(arguments)?)));
+        kinds.add("relay", |arguments| Ok(Arc::new(Relay::from_arguments(arguments)?)));
         kinds
     }
 }
@@ -299,7 +313,7 @@ mod tests {
 
     #[test]
     fn every_durable_kind_reads_what_it_saves() {
-        for name in ["counter", "echo"] {
+        for name in ["chat", "clock", "counter", "document", "echo", "relay"] {
             let kind = kind(name, &Map::new()).expect("a kind");
             let restored = kind.restore(&kind.open().save());
             assert_eq!(restored.is_some(), kind.is_durable(), "{name}");
