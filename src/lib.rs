@@ -12,7 +12,7 @@
 //! 7. `session`: the actor of one connection.
 //! 8. [`http`]: routes, gates, upgrade; [`Server`] puts it all together.
 //!
-//! Each module uses only those above it, [`config`], `connections` and `logging`.
+//! Each module uses only those above it, [`config`], `connections`, `logging` and `socket`.
 //!
 //! # Running one
 //!
@@ -39,6 +39,7 @@ pub mod protocol;
 pub mod room;
 mod server;
 mod session;
+mod socket;
 pub mod state;
 
 pub use config::Config;

@@ -8,13 +8,16 @@ use crate::{
     fanout::{Attachment, Audience, Failure, Link, Outlet},
     logging::log_limited,
     protocol::{
-        ActionError, ClientKey, CloseCode, Dialect, Event, Input, Message, Refused, WireForm,
-        action, encoded,
+        ActionError, ClientKey, CloseCode, Compression, Dialect, Event, Input, Message, Refused,
+        WireForm, action,
+        deflate::Inflater,
+        encoded,
         frame::{self, Decoder, FrameError, Incoming, Opcode},
         json,
     },
     room::{RoomKind, SessionId, Speech},
     server::{Act, Join, Leave, Refresh, StateServer},
+    socket::{ReadHalf, Socket},
     state::{Deed, Place, Sender, SessionAddress, Visitor},
 };
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, fut::ActorFuture};
@@ -33,14 +36,11 @@ use std::{
     task::{self, Poll},
     time::Duration,
 };
-use tokio::{
-    io::{AsyncRead, ReadBuf},
-    net::{TcpStream, tcp::OwnedReadHalf},
-    time::Sleep,
-};
+use tokio::{io::ReadBuf, time::Sleep};
 
 /// Bytes read from a socket at once. One buffer serves a whole thread. It also bounds what one
-/// reading may bring before a session's limits are looked at again.
+/// reading may bring before a session's limits are looked at again, as messages too: inflated, a
+/// few bytes are a thousand times as many.
 const READ_BUFFER_BYTES: usize = 16 * 1024;
 
 /// Readings of one session before the others of its thread have their turn: one that sends as fast
@@ -50,6 +50,7 @@ const READS_IN_A_TURN: usize = 2;
 thread_local! {
     static READ_BUFFER: RefCell<Box<[u8]>> =
         RefCell::new(vec![0; READ_BUFFER_BYTES].into_boxed_slice());
+    static INFLATER: RefCell<Inflater> = RefCell::default();
 }
 
 /// What the sessions of one worker thread share.
@@ -65,6 +66,8 @@ pub struct Worker {
     pub close_timeout: Duration,
     /// The largest message a client may send.
     pub max_message_bytes: usize,
+    /// How messages are compressed with clients that can; `None` if they never are.
+    pub compression: Option<Compression>,
 }
 
 impl Worker {
@@ -89,6 +92,8 @@ pub struct Plan {
     pub kind: Arc<dyn RoomKind>,
     /// What the client speaks.
     pub dialect: Dialect,
+    /// How messages are compressed, if that was agreed.
+    pub compression: Option<Compression>,
     /// Who the client says it is.
     pub client: Option<ClientKey>,
     /// The position up to which it knows what was said.
@@ -126,9 +131,10 @@ impl Drop for Presence {
 /// One WebSocket connection.
 #[derive(Debug)]
 pub struct Session {
-    reader: OwnedReadHalf,
+    reader: ReadHalf,
     decoder: Decoder,
-    /// Frames that came together with the handshake.
+    /// What is to be read before the socket: frames that came together with the handshake, or that
+    /// a reading left for the next one.
     early: BytesMut,
     dialogue: Dialogue,
 }
@@ -193,15 +199,16 @@ impl fmt::Display for Departure {
 impl Session {
     /// Starts a session on a socket whose opening handshake is done. `early` is what was read from
     /// it beyond the handshake.
-    pub fn start_on(socket: TcpStream, early: BytesMut, plan: Plan, worker: &Worker) {
+    pub fn start_on(socket: Socket, early: BytesMut, plan: Plan, worker: &Worker) {
         let (reader, writer) = socket.into_split();
-        let form = match plan.dialect {
-            Dialect::Classic => WireForm::WebSocket,
-            Dialect::V1 => WireForm::V1,
+        let form = WireForm::of_session(plan.dialect, plan.compression);
+        let decoder = match plan.compression {
+            Some(_) => Decoder::inflating(worker.max_message_bytes),
+            None => Decoder::new(worker.max_message_bytes),
         };
         let session = Self {
             reader,
-            decoder: Decoder::new(worker.max_message_bytes),
+            decoder,
             early,
             dialogue: Dialogue {
                 plan,
@@ -221,7 +228,7 @@ impl Session {
     /// Drops what the peer does not take, and tells it so with a reset: an ordinary close would
     /// leave the bytes, and the connection, to the kernel for minutes.
     fn reset_on_close(&self) {
-        let socket = SockRef::from(self.reader.as_ref());
+        let socket = SockRef::from(self.reader.tcp());
         if let Err(error) = socket.set_linger(Some(Duration::ZERO)) {
             log::debug!("session {}: SO_LINGER: {error}", self.dialogue.id());
         }
@@ -263,7 +270,13 @@ impl Session {
                     continue;
                 }
                 let mut read = ReadBuf::new(buffer);
-                match task::ready!(Pin::new(&mut self.reader).poll_read(cx, &mut read)) {
+                let Poll::Ready(result) = self.reader.poll_read(cx, &mut read) else {
+                    if self.reader.has_taken_bytes() {
+                        self.dialogue.outlet().heard();
+                    }
+                    return Poll::Pending;
+                };
+                match result {
                     Ok(()) if read.filled().is_empty() => {
                         self.dialogue.is_at_eof = true;
                         return match self.dialogue.phase {
@@ -280,7 +293,7 @@ impl Session {
         })
     }
 
-    /// Takes in a part of what came together with the handshake.
+    /// Takes in a part of what is to be read before the socket.
     fn take_in_early(&mut self) {
         let length = self.early.len().min(READ_BUFFER_BYTES);
         let mut part = self.early.split_to(length);
@@ -291,20 +304,33 @@ impl Session {
     }
 
     /// Decodes bytes and acts on what they say.
-    fn take_in(&mut self, mut bytes: &mut [u8]) {
+    fn take_in(&mut self, bytes: &mut [u8]) {
         self.dialogue.outlet().heard();
-        while !bytes.is_empty() && self.dialogue.reads_frames() {
-            match self.decoder.next(bytes) {
-                Ok((used, event)) => {
-                    if let Some(event) = event {
-                        self.dialogue.heed(event);
-                    }
-                    bytes = &mut bytes[used..];
-                }
-                Err(error) => return self.dialogue.give_up(error),
+        INFLATER.with_borrow_mut(|inflater| {
+            if let Err(error) = self.decode(bytes, inflater) {
+                self.dialogue.give_up(error);
             }
-        }
+            inflater.trim();
+        });
         self.decoder.drop_handed_out();
+    }
+
+    fn decode(&mut self, mut bytes: &mut [u8], inflater: &mut Inflater) -> Result<(), FrameError> {
+        let mut brought_bytes = 0;
+        while !bytes.is_empty() && self.dialogue.reads_frames() {
+            if brought_bytes >= READ_BUFFER_BYTES {
+                let later = std::mem::replace(&mut self.early, BytesMut::from(&*bytes));
+                self.early.extend_from_slice(&later);
+                break;
+            }
+            let (used, event) = self.decoder.next(bytes, inflater)?;
+            if let Some(event) = event {
+                brought_bytes += event.message_bytes();
+                self.dialogue.heed(event);
+            }
+            bytes = &mut bytes[used..];
+        }
+        Ok(())
     }
 }
 
@@ -460,8 +486,8 @@ impl Dialogue {
             self.server.do_send(Refresh { session: self.outlet().address() });
         }
         if self.close_frame.is_none() && self.phase == Phase::Finishing {
+            task::ready!(self.outlet().poll_shut_down(cx))?;
             self.phase = Phase::Finished;
-            self.outlet().shut_down()?;
         }
         Poll::Ready(Ok(()))
     }

@@ -2,11 +2,11 @@
 
 use std::{fs, path::Path};
 
-/// From the edge to the core. `config`, `connections` and `logging` use nothing of ours and may be
+/// From the edge to the core. `config`, `connections`, `logging` and `socket` use nothing of ours and may be
 /// used by all but the core.
 const LAYERS: [&str; 8] =
     ["http", "session", "server", "journal", "fanout", "state", "room", "protocol"];
-const LEAVES: [&str; 3] = ["config", "connections", "logging"];
+const LEAVES: [&str; 4] = ["config", "connections", "logging", "socket"];
 const CORE: [&str; 3] = ["state", "room", "protocol"];
 
 /// What makes code impure: actors, sockets, clocks, randomness, threads.

@@ -253,9 +253,13 @@ impl<'a> Play<'a> {
     fn new(document: &'a Document, lines: &[(&'a str, Line<'a>)]) -> Self {
         let names: BTreeSet<_> = lines.iter().map(|(who, _)| who).collect();
         // As many places as people: who was cut off gets in again when the server has seen it. On
-        // one thread, so that it is then out of the room as well.
-        let toml =
-            format!("[limits]\nmax_connections = {}\n[server]\nworkers = 1", names.len().max(1));
+        // one thread, so that it is then out of the room as well. One room: the document's positions
+        // are those of a history without the notes of others.
+        let toml = format!(
+            "[limits]\nmax_connections = {}\n[server]\nworkers = 1\n\
+             [[room]]\npath = \"/\"\nkind = \"counter\"",
+            names.len().max(1)
+        );
         let server = TestServer::start(&toml);
         Self { document, server, clients: HashMap::new(), offset: None }
     }

@@ -1,5 +1,6 @@
 //! Arguments, logging, signals, exit codes.
 
+mod cert;
 mod connect;
 
 use clap::{Args, Parser, Subcommand};
@@ -10,7 +11,7 @@ use serde_json::json;
 use statesync::{
     Config, Server,
     config::{ConfigErrors, LogFormat},
-    http::check_rooms,
+    http::{check_rooms, check_tls},
 };
 use std::{
     io::{self, IsTerminal, Write},
@@ -38,6 +39,8 @@ enum Command {
     Serve(ConfigArguments),
     /// Print the configuration that would be used, or everything that is wrong with it.
     CheckConfig(ConfigArguments),
+    /// Make a self-signed certificate for development: cert.pem and key.pem.
+    Cert(cert::CertArguments),
     /// Talk to a WebSocket server: what is typed is sent, what arrives is printed.
     #[command(after_long_help = connect::HELP)]
     Connect(Box<connect::ConnectArguments>),
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command.unwrap_or(Command::Serve(Default::default())) {
         Command::Serve(arguments) => serve(&arguments),
         Command::CheckConfig(arguments) => check_config(&arguments),
+        Command::Cert(arguments) => cert::cert(&arguments),
         Command::Connect(arguments) => connect::run(&arguments),
     };
     result.unwrap_or_else(|failure| {
@@ -95,6 +99,7 @@ fn load(arguments: &ConfigArguments) -> Result<Config, Failure> {
 
 fn check_config(arguments: &ConfigArguments) -> Result<ExitCode, Failure> {
     let config = load(arguments)?;
+    check_tls(&config).map_err(Failure::config)?;
     print!("{}", config.to_toml());
     for warning in config.warnings() {
         eprintln!("warning: {warning}");
@@ -116,6 +121,9 @@ fn serve(arguments: &ConfigArguments) -> Result<ExitCode, Failure> {
         let server = Server::bind(config).map_err(Failure::config)?;
         for address in server.addresses() {
             log::info!("listening on {address}");
+        }
+        for address in server.tls_addresses() {
+            log::info!("listening on wss://{address}");
         }
         announce(&server);
         server.run(stop).await.map_err(Failure::running)?;

@@ -54,6 +54,8 @@ pub struct Config {
     pub heartbeat: Heartbeat,
     /// `[delivery]`: how events reach slow clients, and how often presence is told.
     pub delivery: Delivery,
+    /// `[compression]`: which messages are compressed, and how.
+    pub compression: Compression,
     /// `[journal]`: where applied actions are kept.
     pub journal: Journal,
     /// `[dedup]`: for which clients it is known what became of their actions.
@@ -71,9 +73,9 @@ fn checked((config, problems): (Config, Vec<Problem>)) -> Result<Config, ConfigE
 /// `[server]`: addresses, threads, and how long a shutdown may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
-    /// Addresses to listen on, each `HOST:PORT` or `[IPV6]:PORT`; never empty. A name means all
-    /// its addresses; port 0 means any free port. Default `["localhost:6789"]`: reachable from
-    /// this machine only.
+    /// Addresses to listen on, each `HOST:PORT` or `[IPV6]:PORT`; empty only if `tls.bind` is not.
+    /// A name means all its addresses; port 0 means any free port. Default `["localhost:6789"]`:
+    /// reachable from this machine only.
     pub bind: Vec<String>,
     /// Threads that serve connections, 1 to 1024. In the file 0, the default, means one per core;
     /// it is resolved here. The upper limit catches typing errors: threads beyond the cores only
@@ -85,6 +87,22 @@ pub struct Server {
     /// How long the peer has to answer a Close frame before the socket is closed, 10 ms to 1 min,
     /// not above `shutdown_timeout`. Default 2 s: several round trips on a bad line.
     pub close_timeout: Duration,
+    /// `[server.tls]`: addresses that speak TLS.
+    pub tls: Tls,
+}
+
+/// `[server.tls]`: addresses that speak TLS 1.2 and 1.3 (`https://`, `wss://`), and with what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Addresses to listen on, as in `server.bind`, beside those. Default: none.
+    pub bind: Vec<String>,
+    /// The PEM file with the certificate, the server's own first, then those that it is signed
+    /// with; set exactly if `bind` is not empty (in the file, `""` is not set). It is read at
+    /// start. A relative path begins at the directory in which the server was started.
+    pub cert: Option<PathBuf>,
+    /// The PEM file with the certificate's private key, not encrypted: PKCS#8, PKCS#1 or SEC1.
+    /// Default: the one in `cert`.
+    pub key: Option<PathBuf>,
 }
 
 /// `[limits]`: what one client, and all together, may take.
@@ -101,7 +119,7 @@ pub struct Limits {
     /// clients could fill the memory.
     pub max_message_bytes: usize,
     /// How long a client may take from the connection to the end of its request's headers, 10 ms
-    /// to 5 min. Default 5 s: enough for a slow line, short for those who only hold sockets.
+    /// to 5 min; a TLS handshake before that has the same time of its own. Default 5 s: enough for a slow line, short for those who only hold sockets.
     pub handshake_timeout: Duration,
     /// How long a room that was made on first use is held ready while nobody is there, 1 s to 1 day.
     /// Default 10 min: people come back after a coffee. What it keeps is not lost then: only that
@@ -152,6 +170,24 @@ pub struct Delivery {
     /// The shortest time between two `users` events when many come and go, 0 s to 10 s. Default
     /// 50 ms: people see no delay. 0 is off: then N newcomers cost N² events.
     pub presence_interval: Duration,
+}
+
+/// `[compression]`: which messages are compressed, and how (RFC 7692).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// Whether compression is agreed with clients that offer it. Default true.
+    pub enabled: bool,
+    /// Messages of so many bytes or more are compressed, 0 B to 64 MiB (key `min_size`). Default
+    /// 512 B: JSON of this size shrinks to a half, of 128 bytes hardly at all.
+    pub min_size_bytes: usize,
+    /// zlib's level, 1 (fast) to 9 (small). Default 3: a few percent more bytes than
+    /// 6, zlib's own, in a third of the time, for which the others of the thread wait.
+    pub level: u8,
+    /// The base-2 logarithm of the window in bytes, 9 to 15. Default 15, the largest. A client may
+    /// ask for a smaller one, and gets it. Not 8: zlib cannot compress with it.
+    pub window_bits: u8,
+    /// zlib's memory level, 1 to 9. Default 8, zlib's own.
+    pub memory_level: u8,
 }
 
 /// `[journal]`: where applied actions are kept.
@@ -324,6 +360,7 @@ impl Config {
             origins: sections::origins(&mut reader),
             heartbeat: sections::heartbeat(&mut reader),
             delivery: sections::delivery(&mut reader),
+            compression: sections::compression(&mut reader),
             journal: sections::journal(&mut reader),
             dedup: sections::dedup(&mut reader),
             log: sections::log(&mut reader),
@@ -356,8 +393,12 @@ impl Config {
     /// What is harmless only as long as no other machine can connect.
     fn exposure_warnings(&self) -> Vec<String> {
         let is_exposed = |address: &&String| !value::is_loopback(address);
-        let Some(address) = self.server.bind.iter().find(is_exposed) else {
-            return Vec::new();
+        let Server { bind, tls, .. } = &self.server;
+        let exposed = |bind: &Vec<String>| bind.iter().find(is_exposed).cloned();
+        let (key, address) = match (exposed(bind), exposed(&tls.bind)) {
+            (Some(address), _) => ("server.bind", address),
+            (None, Some(address)) => ("server.tls.bind", address),
+            (None, None) => return Vec::new(),
         };
         let allows = |rule| self.origins.allow.contains(&rule);
         let checks = [
@@ -384,9 +425,7 @@ impl Config {
         ];
         let raised = checks.into_iter().filter(|(is_raised, _)| *is_raised);
         raised
-            .map(|(_, text)| {
-                format!("server.bind has {address}, which is not loopback, and {text}")
-            })
+            .map(|(_, text)| format!("{key} has {address}, which is not loopback, and {text}"))
             .collect()
     }
 }

@@ -33,6 +33,7 @@ pub(super) struct Fault {
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Wanted {
     Number,
+    Boolean,
     Text,
     /// A list of texts; one text is a list of one, and in a variable commas separate.
     List,
@@ -87,6 +88,8 @@ impl Source<'_> {
 pub(super) struct Reader<'i> {
     pub(super) source: Source<'i>,
     root: DeTable<'i>,
+    /// Sections inside sections, by their full names.
+    set_aside: BTreeMap<&'static str, Spanned<DeValue<'i>>>,
     variables: BTreeMap<String, String>,
     /// Every key that was asked for, by section, in the order asked.
     known: Vec<(&'static str, Vec<&'static str>)>,
@@ -115,6 +118,7 @@ impl<'i> Reader<'i> {
         Reader {
             source,
             root,
+            set_aside: BTreeMap::new(),
             variables: environment.into_iter().filter(ours).collect(),
             known: Vec::new(),
             unknown: Vec::new(),
@@ -125,10 +129,12 @@ impl<'i> Reader<'i> {
         }
     }
 
-    /// The section `[name]`, with no keys if the file does not have it.
+    /// The section `[name]`, with no keys if the file does not have it. One inside another must
+    /// have been [set aside](Section::set_aside).
     pub(super) fn section(&mut self, name: &'static str) -> Section<'_, 'i> {
         self.known.push((name, Vec::new()));
-        let table = match self.root.remove(name).map(|v| (v.span(), v.into_inner())) {
+        let value = self.set_aside.remove(name).or_else(|| self.root.remove(name));
+        let table = match value.map(|v| (v.span(), v.into_inner())) {
             Some((_, DeValue::Table(table))) => table,
             Some((span, other)) => {
                 let message = format!("want a section, [{name}], found {}", found(&other));
@@ -206,6 +212,10 @@ impl<'i> Reader<'i> {
         if let Some((right, _)) = self.known.iter().find(|(_, keys)| keys.contains(&key)) {
             return format!("unknown key; {key} belongs under [{right}]");
         }
+        let inner = self.known.iter().find_map(|(name, _)| Some((*name, name.split_once('.')?.1)));
+        if let Some((right, _)) = inner.filter(|(_, name)| *name == key) {
+            return format!("unknown section; write [{right}]");
+        }
         let here = self.known.iter().find(|(name, _)| *name == section);
         let (what, known): (_, Vec<&str>) = match here {
             Some((_, keys)) => ("key", keys.clone()),
@@ -216,7 +226,8 @@ impl<'i> Reader<'i> {
     }
 
     fn sections(&self) -> impl Iterator<Item = &'static str> {
-        self.known.iter().map(|(name, _)| *name).chain([ROOM])
+        let names = self.known.iter().map(|(name, _)| *name);
+        names.filter(|name| !name.contains('.')).chain([ROOM])
     }
 
     fn unknown_variable(&self, name: &str) -> String {
@@ -263,6 +274,14 @@ pub(super) struct Section<'r, 'i> {
 }
 
 impl Section<'_, '_> {
+    /// Keeps the section inside this one that stands under `key` for later, when it is asked for
+    /// by its full `name`.
+    pub(super) fn set_aside(&mut self, key: &str, name: &'static str) {
+        if let Some(value) = self.table.remove(key) {
+            self.reader.set_aside.insert(name, value);
+        }
+    }
+
     /// The value of a key: from the environment, else from the file, else `default`. Both are
     /// checked if both are there.
     pub(super) fn read<T>(
@@ -336,14 +355,15 @@ pub(super) fn found(value: &DeValue<'_>) -> String {
 }
 
 fn variable_name(section: &str, key: &str) -> String {
-    format!("{PREFIX}{section}__{key}").to_ascii_uppercase()
+    format!("{PREFIX}{section}__{key}").replace('.', "__").to_ascii_uppercase()
 }
 
 fn variable_value(raw: &str, wanted: Wanted) -> Spanned<DeValue<'_>> {
     if let Ok(value) = DeValue::parse(raw.trim()) {
         let fits = match value.get_ref() {
             DeValue::Integer(_) => wanted == Wanted::Number,
-            DeValue::String(_) => wanted != Wanted::Number,
+            DeValue::Boolean(_) => wanted == Wanted::Boolean,
+            DeValue::String(_) => matches!(wanted, Wanted::Text | Wanted::List),
             DeValue::Array(_) => wanted == Wanted::List,
             _ => false,
         };
@@ -358,7 +378,7 @@ fn variable_value(raw: &str, wanted: Wanted) -> Spanned<DeValue<'_>> {
             let parts = raw.split(',').map(text).collect();
             Spanned::new(0..0, DeValue::Array(parts))
         }
-        Wanted::Number | Wanted::Text => text(raw),
+        Wanted::Number | Wanted::Boolean | Wanted::Text => text(raw),
     }
 }
 

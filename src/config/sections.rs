@@ -5,8 +5,8 @@ use std::{path::PathBuf, str::FromStr, thread::available_parallelism, time::Dura
 use toml::{Spanned, de::DeValue};
 
 use super::{
-    Dedup, Delivery, Heartbeat, Journal, JournalKind, JournalSync, Limits, Log, LogFormat,
-    OriginRule, Origins, Server,
+    Compression, Dedup, Delivery, Heartbeat, Journal, JournalKind, JournalSync, Limits, Log,
+    LogFormat, OriginRule, Origins, Server, Tls,
     reader::{Fault, Limit, Reader, Section, Wanted, found},
     value,
 };
@@ -35,6 +35,7 @@ impl Default for Server {
             workers: one_per_core(),
             shutdown_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(2),
+            tls: Tls::default(),
         }
     }
 }
@@ -69,6 +70,18 @@ impl Default for Delivery {
     }
 }
 
+impl Default for Compression {
+    fn default() -> Compression {
+        Compression {
+            enabled: true,
+            min_size_bytes: 512,
+            level: 3,
+            window_bits: 15,
+            memory_level: 8,
+        }
+    }
+}
+
 impl Default for Journal {
     fn default() -> Journal {
         Journal {
@@ -95,7 +108,7 @@ impl Default for Log {
 pub(super) fn server(reader: &mut Reader<'_>) -> Server {
     let default = Server::default();
     let mut section = reader.section("server");
-    let server = Server {
+    let mut server = Server {
         bind: bind(&mut section, default.bind),
         workers: workers(&mut section),
         shutdown_timeout: section.duration(
@@ -116,8 +129,12 @@ pub(super) fn server(reader: &mut Reader<'_>) -> Server {
                 reason: "a shorter one lets no answer arrive, a longer one keeps dead sockets",
             },
         ),
+        tls: default.tls,
     };
+    section.set_aside("tls", TLS);
     drop(section);
+    server.tls = tls(reader);
+    check_addresses(reader, &server);
     if server.close_timeout > server.shutdown_timeout {
         let message = format!(
             "{} is more than server.shutdown_timeout, {}: the shutdown would end first",
@@ -129,12 +146,53 @@ pub(super) fn server(reader: &mut Reader<'_>) -> Server {
     server
 }
 
+/// `[server.tls]`, whose keys are optional: an empty text is none.
+const TLS: &str = "server.tls";
+
+fn tls(reader: &mut Reader<'_>) -> Tls {
+    let mut section = reader.section(TLS);
+    let file = |text: &str| Ok(Some(text.trim()).filter(|text| !text.is_empty()).map(Into::into));
+    Tls {
+        bind: bind(&mut section, Vec::new()),
+        cert: section.text("cert", None, file),
+        key: section.text("key", None, file),
+    }
+}
+
+/// What must be true of all addresses together.
+fn check_addresses(reader: &mut Reader<'_>, Server { bind, tls, .. }: &Server) {
+    let (plain, with_tls) = ("server.bind", "server.tls.bind");
+    if bind.is_empty() && tls.bind.is_empty() {
+        let message = "the list is empty: write at least \"localhost:6789\"";
+        reader.contradiction(plain, with_tls, message.into());
+    }
+    let all: Vec<_> = bind.iter().chain(&tls.bind).cloned().collect();
+    if let Some(address) = repeated(&all) {
+        let message = format!("{address:?} is in server.bind as well: TLS needs a port of its own");
+        reader.contradiction(with_tls, plain, message);
+    }
+    match (&tls.bind[..], &tls.cert, &tls.key) {
+        ([_, ..], None, _) => {
+            let message = "TLS needs a certificate: set server.tls.cert to its PEM file \
+                           (`statesync cert` makes one for development)";
+            reader.contradiction(with_tls, "server.tls.cert", message.into());
+        }
+        ([], Some(_), _) => {
+            let message = "no address speaks TLS, so nobody would be shown this certificate: \
+                           write bind = [\"localhost:6790\"] under [server.tls]";
+            reader.contradiction("server.tls.cert", with_tls, message.into());
+        }
+        ([], None, Some(_)) => {
+            let message = "a key without a certificate: set server.tls.cert and server.tls.bind";
+            reader.contradiction("server.tls.key", "server.tls.cert", message.into());
+        }
+        ([], None, None) | ([_, ..], Some(_), _) => {}
+    }
+}
+
 fn bind(section: &mut Section<'_, '_>, default: Vec<String>) -> Vec<String> {
     section.read("bind", Wanted::List, default, |value| {
         let addresses = texts(value, value::bind_address)?;
-        if addresses.is_empty() {
-            return fault(value, "the list is empty: write at least \"localhost:6789\"");
-        }
         match repeated(&addresses) {
             Some(address) => fault(value, format!("{address:?} is listed twice")),
             None => Ok(addresses),
@@ -271,6 +329,40 @@ pub(super) fn delivery(reader: &mut Reader<'_>) -> Delivery {
     }
 }
 
+pub(super) fn compression(reader: &mut Reader<'_>) -> Compression {
+    let default = Compression::default();
+    let mut section = reader.section("compression");
+    let enabled = section.boolean("enabled", default.enabled);
+    let min_size_bytes = section.size(
+        "min_size",
+        default.min_size_bytes,
+        Limit { least: 0, most: 64 * MIB, reason: "no message is larger" },
+    );
+    // All of them fit into a byte.
+    let mut number = |key, default: u8, least, most, reason| {
+        section.number(key, default.into(), Limit { least, most, reason }) as u8
+    };
+    Compression {
+        enabled,
+        min_size_bytes,
+        level: number("level", default.level, 1, 9, "1 is the fastest, 9 makes the least bytes"),
+        window_bits: number(
+            "window_bits",
+            default.window_bits,
+            9,
+            15,
+            "it stands for 2 to its power in bytes, 512 to 32768, as zlib takes it",
+        ),
+        memory_level: number(
+            "memory_level",
+            default.memory_level,
+            1,
+            9,
+            "zlib knows these, from the least to the most memory",
+        ),
+    }
+}
+
 pub(super) fn journal(reader: &mut Reader<'_>) -> Journal {
     let default = Journal::default();
     let mut section = reader.section("journal");
@@ -341,6 +433,13 @@ impl Section<'_, '_> {
                 .map_err(|_| limit.outside(number, |n| *n))
                 .and_then(|number| limit.check(number, |n| *n))
                 .or_else(|message| fault(value, message))
+        })
+    }
+
+    fn boolean(&mut self, key: &'static str, default: bool) -> bool {
+        self.read(key, Wanted::Boolean, default, |value| match value.get_ref() {
+            DeValue::Boolean(value) => Ok(*value),
+            _ => fault(value, want("true or false", value)),
         })
     }
 

@@ -40,6 +40,7 @@ fn the_default_file_sets_the_built_in_defaults() {
     assert_eq!(config.origins, Origins::default());
     assert_eq!(config.heartbeat, Heartbeat::default());
     assert_eq!(config.delivery, Delivery::default());
+    assert_eq!(config.compression, Compression::default());
     assert_eq!(config.journal, Journal::default());
     assert_eq!(config.dedup, Dedup::default());
     assert_eq!(config.log, Log::default());
@@ -53,6 +54,7 @@ fn the_default_file_says_what_is_promised() {
     assert!(config.server.workers >= 1);
     assert_eq!(config.server.shutdown_timeout, Duration::from_secs(10));
     assert_eq!(config.server.close_timeout, Duration::from_secs(2));
+    assert_eq!(config.server.tls, Tls { bind: vec![], cert: None, key: None });
     assert_eq!(config.limits.max_connections, 10_000);
     assert_eq!(config.limits.max_connections_per_address, 0);
     assert_eq!(config.limits.max_message_bytes, 65_536);
@@ -92,6 +94,7 @@ fn known_keys() -> Vec<String> {
     sections::origins(&mut reader);
     sections::heartbeat(&mut reader);
     sections::delivery(&mut reader);
+    sections::compression(&mut reader);
     sections::journal(&mut reader);
     sections::dedup(&mut reader);
     sections::log(&mut reader);
@@ -160,7 +163,20 @@ fn each_mistake_is_named_with_its_place() {
         ("bind = \"a:1\"", "1:1: bind: unknown key; bind belongs under [server]"),
         (
             "[sever]",
-            "1:2: sever: unknown section (did you mean \"server\"?); known are server, limits, origins, heartbeat, delivery, journal, dedup, log, room",
+            "1:2: sever: unknown section (did you mean \"server\"?); known are server, limits, origins, heartbeat, delivery, compression, journal, dedup, log, room",
+        ),
+        ("[tls]\ncert = \"a\"", "1:2: tls: unknown section; write [server.tls]"),
+        (
+            "[server.tls]\ncertificate = \"a\"",
+            "2:1: server.tls.certificate: unknown key; known are bind, cert, key",
+        ),
+        (
+            "[server]\ncert = \"a\"",
+            "2:1: server.cert: unknown key; cert belongs under [server.tls]",
+        ),
+        (
+            "[server]\ntls = true",
+            "2:7: server.tls: want a section, [server.tls], found the boolean true",
         ),
         ("server = 3", "1:10: server: want a section, [server], found the number 3"),
         // Wrong types.
@@ -224,6 +240,14 @@ fn each_mistake_is_named_with_its_place() {
             "[delivery]\nmax_pending = \"1000B\"",
             "2:15: delivery.max_pending: 1kB is out of range: want 1KiB to 64MiB; less holds hardly a few events, and above 64 MiB a few slow clients could fill the memory",
         ),
+        (
+            "[compression]\nwindow_bits = 8",
+            "2:15: compression.window_bits: 8 is out of range: want 9 to 15; it stands for 2 to its power in bytes, 512 to 32768, as zlib takes it",
+        ),
+        (
+            "[compression]\nenabled = 1",
+            "2:11: compression.enabled: want true or false, found the number 1",
+        ),
         // Words.
         (
             "[journal]\nkind = \"memry\"",
@@ -248,6 +272,27 @@ fn each_mistake_is_named_with_its_place() {
             "[server]\n\nshutdown_timeout = \"1s\"",
             "3:20: server.close_timeout: 2s is more than server.shutdown_timeout, 1s: the shutdown would end first",
         ),
+        // TLS.
+        (
+            "[server.tls]\nbind = \"a:1\"",
+            "2:8: server.tls.bind: TLS needs a certificate: set server.tls.cert to its PEM file (`statesync cert` makes one for development)",
+        ),
+        (
+            "[server.tls]\ncert = \"a.pem\"",
+            "2:8: server.tls.cert: no address speaks TLS, so nobody would be shown this certificate: write bind = [\"localhost:6790\"] under [server.tls]",
+        ),
+        (
+            "[server.tls]\nkey = \"a.pem\"",
+            "2:7: server.tls.key: a key without a certificate: set server.tls.cert and server.tls.bind",
+        ),
+        (
+            "[server]\nbind = \"a:1\"\n[server.tls]\nbind = \"a:1\"\ncert = \"a.pem\"",
+            "4:8: server.tls.bind: \"a:1\" is in server.bind as well: TLS needs a port of its own",
+        ),
+        (
+            "[server]\nbind = []\n[server.tls]\nbind = []",
+            "2:8: server.bind: the list is empty: write at least \"localhost:6789\"",
+        ),
         // Rooms.
         (
             "[room]\npath = \"/\"",
@@ -257,7 +302,7 @@ fn each_mistake_is_named_with_its_place() {
         ("room = [1]", "1:9: room: want a table, [[room]], found the number 1"),
         (
             "[[rooms]]\npath = \"/\"",
-            "1:3: rooms: unknown section (did you mean \"room\"?); known are server, limits, origins, heartbeat, delivery, journal, dedup, log, room",
+            "1:3: rooms: unknown section (did you mean \"room\"?); known are server, limits, origins, heartbeat, delivery, compression, journal, dedup, log, room",
         ),
         (
             "[[room]]\nkind = \"echo\"",
@@ -573,6 +618,9 @@ fn what_is_open_to_others_is_warned_of() {
         assert!(warning.starts_with("server.bind has 0.0.0.0:1, which is not loopback, and "));
         assert!(warning.contains(key), "{warning}, want {key} in it");
     }
+    let tls = "[server.tls]\nbind = \"[::]:443\"\ncert = \"a.pem\"";
+    let warnings = parse(tls).unwrap().warnings();
+    assert!(warnings[0].starts_with("server.tls.bind has [::]:443, which"), "{warnings:#?}");
     let local = "[server]\nbind = [\"localhost:1\", \"127.8.0.1:1\", \"[::1]:1\", \"a.localhost:1\"]\n\
                  [delivery]\npresence_interval = \"0s\"";
     assert_eq!(parse(local).unwrap().warnings(), Vec::<String>::new());
@@ -622,12 +670,18 @@ fn config() -> impl Strategy<Value = Config> {
     let server = (1..=1024usize, milliseconds(60_000, 600_000), milliseconds(10, 60_000));
     let limits = (1..=10_000_000usize, 0..=10_000_000usize, 125..=67_108_864usize);
     let delivery = (1024..=67_108_864usize, milliseconds(0, 10_000));
+    let compression = (any::<bool>(), 0..=67_108_864usize, 1..=9u8, 9..=15u8, 1..=9u8);
     let heartbeat = (milliseconds(10, 3_600_000), milliseconds(10, 3_600_000));
     let log = (any::<bool>(), prop::sample::select(vec!["off", "info,a=debug", "warn/x\"y"]));
     let rooms = prop::collection::vec(room(), 1..4);
     let rules = prop::collection::vec(rule, 0..4);
-    (server, limits, delivery, heartbeat, log, rules, rooms).prop_map(
-        |(server, limits, delivery, heartbeat, log, allow, mut rooms)| {
+    let file = || "[a-z\"/ ]{0,8}\\.pem".prop_map(|file| PathBuf::from(file.trim()));
+    let tls = prop::option::of((file(), prop::option::of(file()))).prop_map(|files| match files {
+        Some((cert, key)) => Tls { bind: vec!["localhost:1".to_owned()], cert: Some(cert), key },
+        None => Tls::default(),
+    });
+    (server, tls, limits, delivery, compression, heartbeat, log, rules, rooms).prop_map(
+        |(server, tls, limits, delivery, compression, heartbeat, log, allow, mut rooms)| {
             rooms.sort_by(|a, b| a.path.cmp(&b.path));
             rooms.dedup_by(|a, b| a.path == b.path);
             let mut config = parse("").unwrap();
@@ -637,10 +691,14 @@ fn config() -> impl Strategy<Value = Config> {
             config.limits.max_connections_per_address = limits.1;
             config.limits.max_message_bytes = limits.2;
             (config.delivery.max_pending_bytes, config.delivery.presence_interval) = delivery;
+            let (enabled, min_size_bytes, level, window_bits, memory_level) = compression;
+            config.compression =
+                Compression { enabled, min_size_bytes, level, window_bits, memory_level };
             (config.heartbeat.interval, config.heartbeat.timeout) = heartbeat;
             config.log.format = if log.0 { LogFormat::Json } else { LogFormat::Text };
             config.log.level = log.1.to_owned();
             config.origins.allow = allow;
+            config.server.tls = tls;
             config.rooms = rooms;
             config
         },

@@ -1,6 +1,7 @@
 //! Writes a configuration as TOML.
 
 use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
 
 use super::{
     Config, OriginRule, Room,
@@ -16,10 +17,12 @@ impl Config {
     pub fn to_toml(&self) -> String {
         let mut sections = vec![
             section("server", &self.server_lines()),
+            section("server.tls", &self.tls_lines()),
             section("limits", &self.limits_lines()),
             section("origins", &self.origins_lines()),
             section("heartbeat", &self.heartbeat_lines()),
             section("delivery", &self.delivery_lines()),
+            section("compression", &self.compression_lines()),
             section("journal", &self.journal_lines()),
             section("dedup", &self.dedup_lines()),
             section("log", &self.log_lines()),
@@ -35,6 +38,19 @@ impl Config {
             ("workers", server.workers.to_string()),
             ("shutdown_timeout", text(&show_duration(server.shutdown_timeout))),
             ("close_timeout", text(&show_duration(server.close_timeout))),
+        ]
+    }
+
+    fn tls_lines(&self) -> [(&'static str, String); 3] {
+        let tls = &self.server.tls;
+        // They came from TOML strings, so they are Unicode.
+        let file = |file: &Option<PathBuf>| {
+            text(&file.as_deref().unwrap_or(Path::new("")).to_string_lossy())
+        };
+        [
+            ("bind", list(tls.bind.iter().map(String::as_str))),
+            ("cert", file(&tls.cert)),
+            ("key", file(&tls.key)),
         ]
     }
 
@@ -67,6 +83,17 @@ impl Config {
         [
             ("max_pending", text(&show_size(delivery.max_pending_bytes))),
             ("presence_interval", text(&show_duration(delivery.presence_interval))),
+        ]
+    }
+
+    fn compression_lines(&self) -> [(&'static str, String); 5] {
+        let compression = &self.compression;
+        [
+            ("enabled", compression.enabled.to_string()),
+            ("min_size", text(&show_size(compression.min_size_bytes))),
+            ("level", compression.level.to_string()),
+            ("window_bits", compression.window_bits.to_string()),
+            ("memory_level", compression.memory_level.to_string()),
         ]
     }
 

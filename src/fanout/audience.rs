@@ -60,12 +60,20 @@ pub(super) struct Place {
 /// A room's sessions on this thread, by the form that they read.
 #[derive(Debug, Default)]
 struct Hall {
-    forms: [Ring; WireForm::ALL.len()],
+    /// Only those that somebody stands in: a few of the forms that there may be.
+    rings: Vec<Ring>,
+}
+
+impl Hall {
+    fn ring(&mut self, form: WireForm) -> Option<&mut Ring> {
+        self.rings.iter_mut().find(|ring| ring.form == form)
+    }
 }
 
 /// The sessions of a hall that get the same bytes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Ring {
+    form: WireForm,
     outlets: Vec<Rc<Outlet>>,
     turn: Turn,
 }
@@ -219,7 +227,11 @@ impl Inner {
 
     fn enter(&mut self, room: RoomId, session: SessionAddress) {
         let Some(outlet) = self.outlet(session).cloned() else { return };
-        let ring = &mut self.halls.entry(room).or_default().forms[outlet.form() as usize];
+        let (form, hall) = (outlet.form(), self.halls.entry(room).or_default());
+        if hall.ring(form).is_none() {
+            hall.rings.push(Ring { form, outlets: Vec::new(), turn: Turn::default() });
+        }
+        let Some(ring) = hall.ring(form) else { return };
         outlet.hall.set(Some(Place { room, index: ring.outlets.len() }));
         outlet.turn_mark.set(ring.turn.frames.len());
         ring.outlets.push(outlet);
@@ -235,17 +247,16 @@ impl Inner {
         let except = except.and_then(|session| self.catch_up(session));
         let Some(hall) = self.halls.get_mut(&room) else { return 0 };
         let mut longest = 0;
-        for (form, ring) in WireForm::ALL.into_iter().zip(&mut hall.forms) {
-            if !ring.outlets.is_empty() {
-                let frame = event.bytes(form);
-                longest = longest.max(frame.len() + SHARED_FRAME_OVERHEAD_BYTES);
-                ring.turn.frames.push((topic, frame.clone()));
-            }
+        for ring in &mut hall.rings {
+            let frame = event.bytes(ring.form);
+            longest = longest.max(frame.len() + SHARED_FRAME_OVERHEAD_BYTES);
+            ring.turn.frames.push((topic, frame.clone()));
         }
-        if let Some(outlet) = except {
+        if let Some(outlet) = except
+            && let Some(ring) = hall.ring(outlet.form())
+        {
             // As if it had been given this one already.
-            let turn = &hall.forms[outlet.form() as usize].turn;
-            outlet.turn_mark.set(turn.frames.len());
+            outlet.turn_mark.set(ring.turn.frames.len());
         }
         if self.touched_halls.last() != Some(&room) {
             self.touched_halls.push(room);
@@ -256,7 +267,7 @@ impl Inner {
     /// Tells the sessions of a room that they missed what may not be skipped.
     fn lose(&mut self, room: RoomId, topic: Topic) {
         let Some(hall) = self.halls.get(&room) else { return };
-        for ring in &hall.forms {
+        for ring in &hall.rings {
             for outlet in &ring.outlets {
                 outlet.catch_up(&ring.turn);
                 outlet.lose(topic);
@@ -268,9 +279,10 @@ impl Inner {
     fn catch_up(&mut self, session: SessionAddress) -> Option<Rc<Outlet>> {
         let outlet = self.outlet(session)?.clone();
         if let Some(place) = outlet.hall.get()
-            && let Some(hall) = self.halls.get(&place.room)
+            && let Some(hall) = self.halls.get_mut(&place.room)
+            && let Some(ring) = hall.ring(outlet.form())
         {
-            outlet.catch_up(&hall.forms[outlet.form() as usize].turn);
+            outlet.catch_up(&ring.turn);
         }
         Some(outlet)
     }
@@ -278,7 +290,7 @@ impl Inner {
     fn write(&mut self) {
         for room in self.touched_halls.drain(..) {
             let Some(hall) = self.halls.get_mut(&room) else { continue };
-            for ring in &mut hall.forms {
+            for ring in &mut hall.rings {
                 if ring.turn.frames.is_empty() {
                     continue;
                 }
@@ -296,12 +308,14 @@ impl Inner {
         self.seats.try_remove(outlet.address().seat as usize);
         let Some(place) = outlet.hall.take() else { return };
         let Some(hall) = self.halls.get_mut(&place.room) else { return };
-        let outlets = &mut hall.forms[outlet.form() as usize].outlets;
+        let Some(Ring { outlets, .. }) = hall.ring(outlet.form()) else { return };
         outlets.swap_remove(place.index);
         if let Some(moved) = outlets.get(place.index) {
             moved.hall.set(Some(place));
         }
-        if hall.forms.iter().all(|ring| ring.outlets.is_empty()) {
+        // Nobody leaves in the middle of a round, so no ring goes with a turn unwritten.
+        hall.rings.retain(|ring| !ring.outlets.is_empty());
+        if hall.rings.is_empty() {
             self.halls.remove(&place.room);
         }
     }

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     protocol::{CloseCode, WireForm, frame},
+    socket::WriteHalf,
     state::{SessionAddress, Topic},
 };
 use bytes::Bytes;
@@ -17,7 +18,6 @@ use std::{
     task::{Context, Poll, Waker},
     time::Instant,
 };
-use tokio::net::tcp::OwnedWriteHalf;
 
 /// Actions that are on their way to the `StateServer` hold so much credit, in bytes, before their
 /// session is read on: enough that a batch never waits for it, and it bounds the mailbox.
@@ -31,7 +31,7 @@ pub const ACTION_OVERHEAD_BYTES: usize = 1024;
 #[derive(Debug)]
 pub enum Link {
     /// A socket that rounds write to directly.
-    Socket(OwnedWriteHalf),
+    Socket(WriteHalf),
     /// A response body that takes what is there whenever it is polled.
     Body,
 }
@@ -239,7 +239,7 @@ impl Outlet {
             Verdict::Dead => self.fail(Failure::Dead),
             Verdict::Ping => {
                 match self.form {
-                    WireForm::WebSocket | WireForm::V1 => {
+                    WireForm::WebSocket | WireForm::V1 | WireForm::Deflated(..) => {
                         self.queue(frame::encode(frame::Opcode::Ping, b""));
                         self.change_heartbeat(|heartbeat| heartbeat.pinged(now));
                     }
@@ -293,10 +293,10 @@ impl Outlet {
     pub(super) fn offer(&self, turn: &Turn) {
         match &self.link {
             _ if self.is_closed.get() => {}
-            Link::Socket(socket) if self.turn_mark.get() == 0 && self.is_flushed() => {
+            Link::Socket(socket) if self.turn_mark.get() == 0 && self.is_flushed(socket) => {
                 self.write_now(socket, turn);
             }
-            Link::Socket(socket) if self.turn_mark.get() == 0 && self.has_few_queued() => {
+            Link::Socket(socket) if self.turn_mark.get() == 0 && self.has_few_queued(socket) => {
                 self.write_behind(socket, turn);
             }
             _ => {
@@ -307,20 +307,18 @@ impl Outlet {
         self.turn_mark.set(0);
     }
 
-    fn is_flushed(&self) -> bool {
-        self.outbox.borrow().is_empty()
+    fn is_flushed(&self, socket: &WriteHalf) -> bool {
+        self.outbox.borrow().is_empty() && !socket.holds_bytes()
     }
 
     /// Whether what is queued fits into one write with a turn.
-    fn has_few_queued(&self) -> bool {
-        self.outbox.borrow().len() < MAX_FRAMES_IN_A_WRITE
+    fn has_few_queued(&self, socket: &WriteHalf) -> bool {
+        self.outbox.borrow().len() < MAX_FRAMES_IN_A_WRITE && !socket.holds_bytes()
     }
 
-    fn write_now(&self, socket: &OwnedWriteHalf, turn: &Turn) {
+    fn write_now(&self, socket: &WriteHalf, turn: &Turn) {
         match socket.try_write(&turn.merged) {
-            Ok(sent) if sent == turn.merged.len() => {
-                turn.frames.iter().for_each(|(_, frame)| self.trace(frame));
-            }
+            Ok(sent) if sent == turn.merged.len() => self.took_all(socket, turn),
             Ok(sent) => self.keep_rest(turn, sent),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.keep_rest(turn, 0),
             Err(error) => self.fail(Failure::Write(error)),
@@ -328,7 +326,7 @@ impl Outlet {
     }
 
     /// The same behind what is queued, in one write.
-    fn write_behind(&self, socket: &OwnedWriteHalf, turn: &Turn) {
+    fn write_behind(&self, socket: &WriteHalf, turn: &Turn) {
         let mut outbox = self.outbox.borrow_mut();
         let mut slices = [IoSlice::new(&[]); MAX_FRAMES_IN_A_WRITE];
         let queued = outbox.len();
@@ -343,13 +341,21 @@ impl Outlet {
         outbox.advance(sent.min(queued_bytes));
         drop(outbox);
         if sent > 0 {
-            self.accepted(sent < queued_bytes + turn.merged.len());
+            let takes_all = sent == queued_bytes + turn.merged.len();
+            self.accepted(!takes_all || socket.holds_bytes());
         }
         match sent.saturating_sub(queued_bytes) {
-            all if all == turn.merged.len() => {
-                turn.frames.iter().for_each(|(_, frame)| self.trace(frame));
-            }
+            all if all == turn.merged.len() => self.took_all(socket, turn),
             part => self.keep_rest(turn, part),
+        }
+    }
+
+    /// The socket took a turn, though TLS may hold the end of it.
+    fn took_all(&self, socket: &WriteHalf, turn: &Turn) {
+        turn.frames.iter().for_each(|(_, frame)| self.trace(frame));
+        if socket.holds_bytes() {
+            self.blocked();
+            self.wake();
         }
     }
 
@@ -371,8 +377,8 @@ impl Outlet {
     fn trace(&self, frame: &Bytes) {
         if log::log_enabled!(log::Level::Trace) {
             let shown = match self.form {
-                WireForm::WebSocket | WireForm::V1 => frame::describe(frame),
                 WireForm::EventStream => format!("{frame:?}"),
+                _ => frame::describe(frame),
             };
             log::trace!("session {}: > {shown}", self.address.id.0);
         }
@@ -398,20 +404,31 @@ impl Outlet {
     fn flush(&self) -> io::Result<bool> {
         let Link::Socket(socket) = &self.link else { return Ok(true) };
         let mut outbox = self.outbox.borrow_mut();
-        while !outbox.is_empty() {
+        loop {
+            if socket.holds_bytes() {
+                // What is queued stays there until the socket has taken what was encrypted before.
+                if socket.try_send_held()? > 0 {
+                    self.accepted(socket.holds_bytes() || !outbox.is_empty());
+                }
+                if socket.holds_bytes() {
+                    return Ok(false);
+                }
+            }
+            if outbox.is_empty() {
+                return Ok(true);
+            }
             let mut slices = [IoSlice::new(&[]); MAX_FRAMES_IN_A_WRITE];
             let filled = outbox.fill(&mut slices);
             match socket.try_write_vectored(&slices[..filled]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(sent) => {
                     outbox.advance(sent);
-                    self.accepted(!outbox.is_empty());
+                    self.accepted(!outbox.is_empty() || socket.holds_bytes());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
-        Ok(true)
     }
 
     /// Sends what is queued, from the session's task. Ready when all is sent; else the task is
@@ -424,7 +441,7 @@ impl Outlet {
         while !self.flush()? {
             self.blocked();
             // Ready here means that the socket took more meanwhile.
-            std::task::ready!(socket.as_ref().poll_write_ready(cx))?;
+            std::task::ready!(socket.poll_write_ready(cx))?;
         }
         Poll::Ready(Ok(()))
     }
@@ -439,16 +456,15 @@ impl Outlet {
         Some(outbox.take_all())
     }
 
-    /// Says to the client that nothing more comes (TCP FIN).
+    /// Says to the client, from the session's task, that nothing more comes (TLS's word, then
+    /// FIN). Ready when it is said.
     ///
     /// # Errors
     /// The socket's; it is closed then anyway.
-    pub fn shut_down(&self) -> io::Result<()> {
-        match &self.link {
-            Link::Socket(socket) => {
-                socket2::SockRef::from(socket.as_ref()).shutdown(std::net::Shutdown::Write)
-            }
-            Link::Body => Ok(()),
-        }
+    pub fn poll_shut_down(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Link::Socket(socket) = &self.link else { return Poll::Ready(Ok(())) };
+        socket.close_notify();
+        std::task::ready!(self.poll_flush(cx))?;
+        Poll::Ready(socket.shut_down())
     }
 }

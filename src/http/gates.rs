@@ -3,7 +3,11 @@
 use super::refusal::Refusal;
 use crate::{
     config::OriginRule,
-    protocol::{ClientKey, Dialect, action::MAX_ID},
+    protocol::{
+        ClientKey, Compression, Dialect,
+        action::MAX_ID,
+        deflate::{self, Agreement},
+    },
     room::Speech,
 };
 use actix_web::http::{
@@ -125,6 +129,13 @@ pub fn dialect(headers: &HeaderMap, speech: Speech) -> Dialect {
         true => Dialect::V1,
         false => Dialect::Classic,
     }
+}
+
+/// What is agreed about compression with a client that offers these extensions, if anything.
+/// `settings` are the server's own; without them nothing is.
+pub fn extensions(headers: &HeaderMap, settings: Option<Compression>) -> Option<Agreement> {
+    let lines = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
+    deflate::negotiate(lines.filter_map(|line| line.to_str().ok()), settings?)
 }
 
 /// Who a client says it is, and what it knows.
@@ -298,6 +309,20 @@ mod tests {
             let lines: Vec<_> = offered.iter().map(|o| ("sec-websocket-protocol", *o)).collect();
             assert_eq!(dialect(&headers(&lines), *speech), *expected, "{offered:?} {speech:?}");
         }
+    }
+
+    #[test]
+    fn extensions_may_stand_in_several_lines_and_are_agreed_on_only_with_settings() {
+        let settings = Compression { window_bits: 15, level: 3, memory_level: 8, min_bytes: 512 };
+        let lines = [
+            ("sec-websocket-extensions", "foo, permessage-deflate; bar"),
+            ("sec-websocket-extensions", "permessage-deflate; server_max_window_bits=9"),
+        ];
+        let agreed = extensions(&headers(&lines), Some(settings)).map(|agreed| agreed.compression);
+        assert_eq!(agreed, Some(Compression { window_bits: 9, ..settings }));
+        assert_eq!(extensions(&headers(&lines), None), None);
+        assert_eq!(extensions(&headers(&lines[..1]), Some(settings)), None);
+        assert_eq!(extensions(&headers(&[]), Some(settings)), None);
     }
 
     #[test]

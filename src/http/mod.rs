@@ -4,7 +4,9 @@
 //! [`Server::bind`] opens everything that can fail, [`Server::run`] serves until it is told to
 //! stop.
 
+mod accept;
 mod api;
+mod certificate;
 mod feed;
 mod gates;
 mod listener;
@@ -15,6 +17,7 @@ mod sse;
 mod upgrade;
 mod worker;
 
+pub use certificate::TlsError;
 pub use feed::{Feed, FeedError};
 pub use refusal::Refusal;
 
@@ -26,10 +29,12 @@ use crate::{
     server::{CloseSessions, Finish, Recovered, StartupError, StateServer, Times},
     state::{Place, RoomPlan},
 };
+use accept::Accepting;
 use actix::{Actor, Addr, Arbiter};
-use actix_http::{Extensions, HttpService, KeepAlive};
-use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
+use actix_http::{HttpService, KeepAlive};
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::dev::AppConfig;
+use rustls::ServerConfig;
 use std::{
     collections::HashMap,
     fmt,
@@ -40,10 +45,10 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::TcpStream,
     sync::{mpsc, watch},
     time::{Instant, timeout, timeout_at},
 };
+use tokio_rustls::TlsAcceptor;
 use worker::{WorkerFactory, WorkerParts};
 
 /// Broadcasts that wait for one worker thread before older ones give way to newer: what 256 clients
@@ -66,11 +71,13 @@ const JOURNAL_TIME: Duration = Duration::from_millis(500);
 pub enum StartError {
     /// Rooms in the configuration are wrong.
     Rooms(Vec<Problem>),
+    /// The certificate cannot be used, or its key.
+    Tls(TlsError),
     /// The journal cannot be used.
     Journal(StartupError),
     /// An address cannot be listened on.
     Bind {
-        /// As it stands in `server.bind`.
+        /// As it stands in `server.bind` or `server.tls.bind`.
         address: String,
         /// What the system said.
         error: io::Error,
@@ -86,11 +93,12 @@ impl fmt::Display for StartError {
                 let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
                 f.write_str(&lines.join("\n"))
             }
+            Self::Tls(error) => error.fmt(f),
             Self::Journal(error) => error.fmt(f),
             Self::Bind { address, error } if error.kind() == io::ErrorKind::AddrInUse => write!(
                 f,
                 "cannot listen on {address}: the port is in use; stop what uses it or set \
-                 server.bind to another"
+                 server.bind (for TLS server.tls.bind) to another"
             ),
             Self::Bind { address, error } => write!(f, "cannot listen on {address}: {error}"),
         }
@@ -174,14 +182,40 @@ pub fn check_rooms(config: &Config) -> Result<(), Vec<Problem>> {
     Rooms::open(config, Kinds::default()).map(|_| ())
 }
 
+/// Checks the certificate and the key that the configuration names, if it does.
+///
+/// # Errors
+/// Which file is wrong, and what to do.
+pub fn check_tls(config: &Config) -> Result<(), TlsError> {
+    certificate::load(&config.server.tls).map(|_| ())
+}
+
+/// Opens `addresses`, as they stand in the configuration.
+fn listen(addresses: &[String]) -> Result<Vec<TcpListener>, StartError> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let opened = listener::listen(address)
+            .map_err(|error| StartError::Bind { address: address.clone(), error })?;
+        listeners.extend(opened);
+    }
+    Ok(listeners)
+}
+
+fn local_addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+}
+
 /// A server whose journal and addresses are open and which serves once it is [run](Server::run).
 #[derive(Debug)]
 pub struct Server {
     config: Arc<Config>,
     rooms: Arc<Rooms>,
     recovered: Recovered,
+    tls: Option<Arc<ServerConfig>>,
     listeners: Vec<TcpListener>,
+    tls_listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
+    tls_addresses: Vec<SocketAddr>,
     next_session: Arc<AtomicU64>,
     /// For feeds: the running server.
     running: watch::Sender<Option<Addr<StateServer>>>,
@@ -203,7 +237,8 @@ impl Builder {
         self
     }
 
-    /// Checks the rooms, opens the journal and reads it, and opens the addresses.
+    /// Checks the rooms and the certificate, opens the journal and reads it, and opens the
+    /// addresses.
     ///
     /// # Errors
     /// What the operator has to change.
@@ -218,7 +253,8 @@ impl Server {
         Builder { config, kinds: Kinds::default() }
     }
 
-    /// Checks the rooms, opens the journal and reads it, and opens the addresses.
+    /// Checks the rooms and the certificate, opens the journal and reads it, and opens the
+    /// addresses.
     ///
     /// # Errors
     /// What the operator has to change.
@@ -228,19 +264,23 @@ impl Server {
 
     fn open(config: Config, kinds: Kinds) -> Result<Self, StartError> {
         let rooms = Arc::new(Rooms::open(&config, kinds).map_err(StartError::Rooms)?);
+        let tls = certificate::load(&config.server.tls).map_err(StartError::Tls)?;
         let recovered =
             Recovered::open(&config, &rooms.plans, &rooms.kinds).map_err(StartError::Journal)?;
-        let mut listeners = Vec::new();
-        for address in &config.server.bind {
-            let opened = listener::listen(address)
-                .map_err(|error| StartError::Bind { address: address.clone(), error })?;
-            listeners.extend(opened);
-        }
-        let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok());
-        let addresses = addresses.collect();
-        let config = Arc::new(config);
-        let (next_session, running) = (Arc::new(AtomicU64::new(1)), watch::Sender::new(None));
-        Ok(Self { config, rooms, recovered, addresses, listeners, next_session, running })
+        let listeners = listen(&config.server.bind)?;
+        let tls_listeners = listen(&config.server.tls.bind)?;
+        Ok(Self {
+            config: Arc::new(config),
+            rooms,
+            recovered,
+            tls,
+            addresses: local_addresses(&listeners),
+            tls_addresses: local_addresses(&tls_listeners),
+            listeners,
+            tls_listeners,
+            next_session: Arc::new(AtomicU64::new(1)),
+            running: watch::Sender::new(None),
+        })
     }
 
     /// A way into the room at `path` for this program itself. `None` if there is no such room.
@@ -250,19 +290,29 @@ impl Server {
         Some(Feed { place, kind, next_session, server: self.running.subscribe() })
     }
 
-    /// The addresses that are open, with the ports that the system chose for port 0.
+    /// The addresses of `server.bind` that are open, with the ports that the system chose for
+    /// port 0.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The same for `server.tls.bind`.
+    pub fn tls_addresses(&self) -> &[SocketAddr] {
+        &self.tls_addresses
     }
 
     /// What a person should open first: the page of the first room that has one, else the first
     /// room's socket. `None` without rooms or addresses.
     pub fn entrance(&self) -> Option<String> {
-        let address = listener::reachable(*self.addresses.first()?);
+        let (address, s) = match (self.addresses.first(), self.tls_addresses.first()) {
+            (Some(plain), _) => (plain, ""),
+            (None, tls) => (tls?, "s"),
+        };
+        let address = listener::reachable(*address);
         let rooms = &self.config.rooms;
         match rooms.iter().find(|room| pages::of_kind(&room.kind).is_some()) {
-            Some(room) => Some(format!("open http://{address}{} in a browser", room.path)),
-            None => Some(format!("connect to ws://{address}{}", rooms.first()?.path)),
+            Some(room) => Some(format!("open http{s}://{address}{} in a browser", room.path)),
+            None => Some(format!("connect to ws{s}://{address}{}", rooms.first()?.path)),
         }
     }
 
@@ -272,7 +322,17 @@ impl Server {
     /// # Errors
     /// Why the server stopped by itself.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { config, rooms, recovered, listeners, next_session, running, .. } = self;
+        let Self {
+            config,
+            rooms,
+            recovered,
+            tls,
+            listeners,
+            tls_listeners,
+            next_session,
+            running,
+            ..
+        } = self;
         let inboxes = (0..config.server.workers).map(|_| Inbox::new(MAX_WAITING_BROADCASTS));
         let inboxes: Vec<_> = inboxes.map(Arc::new).collect();
         let (watch, mut gone) = mpsc::unbounded_channel();
@@ -302,8 +362,11 @@ impl Server {
             fanouts: Mutex::default(),
             watch,
         }));
-        let doors = listeners.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>();
-        let doors = doors.map_err(RunError::Accept)?;
+        let listeners: Vec<_> = (listeners.into_iter().map(|listener| (listener, None)))
+            .chain(tls_listeners.into_iter().map(|listener| (listener, tls.clone())))
+            .collect();
+        let doors = listeners.iter().map(|(listener, _)| listener.try_clone());
+        let doors = doors.collect::<io::Result<Vec<_>>>().map_err(RunError::Accept)?;
         let accepting = accept(&config, listeners, &factory).map_err(RunError::Accept)?;
         let handle = accepting.handle();
         let mut accepting = actix_rt::spawn(accepting);
@@ -358,19 +421,23 @@ async fn shut_down(factory: &WorkerFactory, doors: &[TcpListener]) {
 /// Starts the accepting thread and the workers.
 fn accept(
     config: &Config,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(TcpListener, Option<Arc<ServerConfig>>)>,
     factory: &WorkerFactory,
 ) -> io::Result<actix_server::Server> {
     let mut builder = actix_server::Server::build()
         .workers(config.server.workers)
         .max_concurrent_connections(MAX_HTTP_CONNECTIONS_PER_WORKER)
         .disable_signals();
-    for listener in listeners {
+    for (listener, tls) in listeners {
         let factory = factory.clone();
         let timeout = config.limits.handshake_timeout;
-        // After the sessions' own timeout, which also tells the peer; the kernel's is for event
-        // streams, whose actors do not run while their client does not read.
-        let user_timeout = config.heartbeat.timeout * 3 / 2;
+        let accepting = Accepting {
+            tls: tls.map(TlsAcceptor::from),
+            handshake_timeout: timeout,
+            // After the sessions' own timeout, which also tells the peer; the kernel's is for event
+            // streams, whose actors do not run while their client does not read.
+            user_timeout: config.heartbeat.timeout * 3 / 2,
+        };
         builder = builder.listen("statesync", listener, move || {
             let app = || {
                 let app = routes::app(&factory).into_factory();
@@ -378,7 +445,8 @@ fn accept(
                     AppConfig::default()
                 })
             };
-            HttpService::build()
+            let accepting = accepting.clone();
+            let service = HttpService::build()
                 .client_request_timeout(timeout)
                 .client_disconnect_timeout(timeout)
                 // actix-http times the first request of a connection only: a second one could be
@@ -386,12 +454,9 @@ fn accept(
                 .keep_alive(KeepAlive::Disabled)
                 // A client that ends its half has left: an event stream must notice at once.
                 .h1_allow_half_closed(false)
-                .on_connect_ext(move |socket: &TcpStream, _: &mut Extensions| {
-                    listener::prepare(socket, user_timeout);
-                })
                 .upgrade(upgrade::UpgradeFactory { app: app(), worker: factory.worker() })
-                .h1(app())
-                .tcp()
+                .h1(app());
+            fn_service(move |tcp| accepting.clone().accept(tcp)).and_then(service)
         })?;
     }
     Ok(builder.run())

@@ -159,8 +159,12 @@ impl Edge {
             Dialect::V1 => gates::who(&place.path, request.query_string())?,
         };
         let permit = self.admit(request)?.into();
-        let plan = Plan { place, kind, dialect, client: who.client, since: who.since, permit };
-        upgrade::accept(request, plan)
+        let agreement = gates::extensions(headers, self.worker.compression);
+        let (compression, extensions) =
+            agreement.map(|agreed| (agreed.compression, agreed.answer)).unzip();
+        let (client, since) = (who.client, who.since);
+        let plan = Plan { place, kind, dialect, compression, client, since, permit };
+        upgrade::accept(request, plan, extensions)
             .ok_or(Refusal::BadHandshake("its headers contradict each other"))
     }
 
@@ -179,7 +183,8 @@ impl Edge {
         }
         let permit = self.admit(request)?.into();
         let (dialect, since) = (Dialect::Classic, gates::last_event_id(headers));
-        let plan = Plan { place, kind, dialect, client: None, since, permit };
+        let (client, compression) = (None, None);
+        let plan = Plan { place, kind, dialect, compression, client, since, permit };
         Ok(sse::respond(plan, &self.worker, origin))
     }
 

@@ -9,6 +9,7 @@ use super::listener;
 use crate::{
     protocol::Dialect,
     session::{Plan, Session, Worker},
+    socket::Socket,
 };
 use actix_codec::Framed;
 use actix_http::{
@@ -33,8 +34,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::timeout,
 };
 use tokio_util::codec::Encoder;
@@ -53,13 +53,21 @@ const MAX_DRAINED_BYTES: usize = 64 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub struct HasSocket;
 
-/// Answers 101 with `plan` for the upgrade service to carry out. `None` if the request is no
-/// handshake after all: the gates let only handshakes pass.
-pub fn accept(request: &HttpRequest, plan: Plan) -> Option<HttpResponse> {
+/// Answers 101 with `plan` for the upgrade service to carry out, and with these
+/// `Sec-WebSocket-Extensions`. `None` if the request is no handshake after all: the gates let only
+/// handshakes pass.
+pub fn accept(
+    request: &HttpRequest,
+    plan: Plan,
+    extensions: Option<String>,
+) -> Option<HttpResponse> {
     let mut answer = actix_web_actors::ws::handshake(request).ok()?;
     if plan.dialect == Dialect::V1 {
         // Not by handshake_with_protocols, which looks at the first of several header lines only.
         answer.insert_header((header::SEC_WEBSOCKET_PROTOCOL, Dialect::V1_NAME));
+    }
+    if let Some(extensions) = extensions {
+        answer.insert_header((header::SEC_WEBSOCKET_EXTENSIONS, extensions));
     }
     let mut response = answer.finish();
     response.extensions_mut().insert(plan);
@@ -74,7 +82,7 @@ pub struct UpgradeFactory<F> {
     pub worker: Worker,
 }
 
-type Upgrading = (Request, Framed<TcpStream, h1::Codec>);
+type Upgrading = (Request, Framed<Socket, h1::Codec>);
 type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
 impl<F, B> ServiceFactory<Upgrading> for UpgradeFactory<F>
@@ -140,7 +148,7 @@ where
 /// Does what the `App` answered.
 async fn carry_out<B: MessageBody>(
     response: ServiceResponse<B>,
-    socket: Framed<TcpStream, h1::Codec>,
+    socket: Framed<Socket, h1::Codec>,
     worker: &Worker,
 ) {
     let (request, mut response) = response.into_parts();
@@ -164,7 +172,7 @@ async fn carry_out<B: MessageBody>(
 /// Writes the 101 and starts the session.
 async fn switch<B>(
     response: Response<B>,
-    socket: Framed<TcpStream, h1::Codec>,
+    socket: Framed<Socket, h1::Codec>,
     plan: Plan,
     worker: &Worker,
 ) -> io::Result<()> {
@@ -173,7 +181,7 @@ async fn switch<B>(
     let head = (response.drop_body(), BodySize::None);
     parts.codec.encode(h1::Message::Item(head), &mut parts.write_buf)?;
     timeout(worker.close_timeout, parts.io.write_all(&parts.write_buf)).await??;
-    listener::leave_to_heartbeat(&parts.io);
+    listener::leave_to_heartbeat(parts.io.tcp());
     Session::start_on(parts.io, parts.read_buf, plan, worker);
     Ok(())
 }
@@ -182,7 +190,7 @@ async fn switch<B>(
 /// read, for unread bytes would make the kernel reset the connection and drop the answer.
 async fn refuse<B: MessageBody>(
     mut response: Response<B>,
-    socket: Framed<TcpStream, h1::Codec>,
+    socket: Framed<Socket, h1::Codec>,
 ) -> io::Result<()> {
     response.head_mut().set_connection_type(ConnectionType::Close);
     let (head, body) = response.into_parts();
@@ -197,7 +205,11 @@ async fn refuse<B: MessageBody>(
     timeout(REFUSAL_TIMEOUT, write_and_drain(&mut parts.io, &parts.write_buf)).await?
 }
 
-async fn write_and_drain(socket: &mut TcpStream, answer: &[u8]) -> io::Result<()> {
+/// Writes an answer, ends, and reads what still comes for as long as the caller lets it.
+pub async fn write_and_drain(
+    socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    answer: &[u8],
+) -> io::Result<()> {
     socket.write_all(answer).await?;
     socket.shutdown().await?;
     let mut dropped = BytesMut::with_capacity(4096);

@@ -2,9 +2,10 @@
 
 use super::Rooms;
 use crate::{
-    config::Config,
+    config::{self, Config},
     connections::Connections,
     fanout::{Audience, Drain, Drained, Fanout, HeartbeatTimes, Inbox, Vital},
+    protocol::Compression,
     server::StateServer,
     session::Worker,
 };
@@ -45,6 +46,17 @@ thread_local! {
     static WORKER: OnceCell<Worker> = const { OnceCell::new() };
 }
 
+/// What the config says about compression, as the core takes it.
+fn compression(config: &config::Compression) -> Option<Compression> {
+    config.enabled.then_some(Compression {
+        window_bits: config.window_bits,
+        level: config.level,
+        memory_level: config.memory_level,
+        // At most 64 MiB.
+        min_bytes: config.min_size_bytes as u32,
+    })
+}
+
 impl WorkerFactory {
     /// This thread's worker, made at the first call.
     pub fn worker(&self) -> Worker {
@@ -78,6 +90,7 @@ impl WorkerFactory {
             next_session: parts.next_session.clone(),
             close_timeout: config.server.close_timeout,
             max_message_bytes: config.limits.max_message_bytes,
+            compression: compression(&config.compression),
         }
     }
 

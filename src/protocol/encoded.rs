@@ -1,7 +1,8 @@
 //! One event as ready bytes, made once for each wire form and shared by all sessions and threads.
 
 use super::{
-    Dialect, Event, Message,
+    Compression, Dialect, Event, Message,
+    deflate::{self, WINDOW_BITS},
     frame::{self, Opcode},
 };
 use bytes::{Bytes, BytesMut};
@@ -16,37 +17,80 @@ pub enum WireForm {
     EventStream,
     /// `statesync.v1` in WebSocket frames.
     V1,
+    /// A dialect in WebSocket frames, compressed where that makes them shorter.
+    Deflated(Dialect, Compression),
 }
 
 impl WireForm {
-    /// All forms, in the order of their numbers (`form as usize`).
-    pub const ALL: [Self; 3] = [Self::WebSocket, Self::EventStream, Self::V1];
+    /// A dialect in WebSocket frames.
+    pub fn of_session(dialect: Dialect, compression: Option<Compression>) -> Self {
+        match (dialect, compression) {
+            (_, Some(compression)) => Self::Deflated(dialect, compression),
+            (Dialect::Classic, None) => Self::WebSocket,
+            (Dialect::V1, None) => Self::V1,
+        }
+    }
 
     /// The protocol that is written so.
     pub fn dialect(self) -> Dialect {
         match self {
             Self::WebSocket | Self::EventStream => Dialect::Classic,
             Self::V1 => Dialect::V1,
+            Self::Deflated(dialect, _) => dialect,
         }
     }
 }
 
 /// An event and its bytes in each form, made when first asked for.
+///
+/// Compressed bytes are told apart by dialect and window alone: all else about compression is the
+/// same for all sessions of a server.
 #[derive(Debug)]
 pub struct EncodedEvent {
     event: Event,
-    forms: [OnceLock<Bytes>; WireForm::ALL.len()],
+    /// By [`plain_index`].
+    plain: [OnceLock<Bytes>; 3],
+    /// By [`deflated_index`]; there only if the event is large enough for it.
+    deflated: OnceLock<Box<[OnceLock<Bytes>; DEFLATED_FORMS]>>,
+}
+
+const WINDOWS: usize = (*WINDOW_BITS.end() - *WINDOW_BITS.start()) as usize + 1;
+const DEFLATED_FORMS: usize = 2 * WINDOWS;
+
+fn plain_index(form: WireForm) -> usize {
+    match (form, form.dialect()) {
+        (WireForm::EventStream, _) => 0,
+        (_, Dialect::Classic) => 1,
+        (_, Dialect::V1) => 2,
+    }
+}
+
+fn deflated_index(dialect: Dialect, window_bits: u8) -> usize {
+    let window = window_bits.clamp(*WINDOW_BITS.start(), *WINDOW_BITS.end()) - WINDOW_BITS.start();
+    dialect as usize * WINDOWS + usize::from(window)
 }
 
 impl EncodedEvent {
     /// Prepares `event`.
     pub fn new(event: Event) -> Self {
-        Self { event, forms: Default::default() }
+        Self { event, plain: Default::default(), deflated: OnceLock::new() }
     }
 
     /// The bytes to write for a session that reads `form`. Cheap after the first time.
     pub fn bytes(&self, form: WireForm) -> &Bytes {
-        self.forms[form as usize].get_or_init(|| encode(&self.event, form))
+        let WireForm::Deflated(dialect, how) = form else {
+            return self.plain[plain_index(form)].get_or_init(|| encode(&self.event, form));
+        };
+        let plain = self.bytes(WireForm::of_session(dialect, None));
+        if plain.len() < how.min_bytes as usize {
+            return plain;
+        }
+        let index = deflated_index(dialect, how.window_bits);
+        self.deflated.get_or_init(Box::default)[index].get_or_init(|| {
+            let deflated = encode(&self.event, form);
+            // Nothing was compressed: one copy is enough.
+            if deflated.len() < plain.len() { deflated } else { plain.clone() }
+        })
     }
 }
 
@@ -65,8 +109,19 @@ pub fn encode(event: &Event, form: WireForm) -> Bytes {
 fn encode_part(event: &Event, form: WireForm) -> Bytes {
     match (form, event.to_message(form.dialect())) {
         (WireForm::EventStream, message) => event_stream(event.seq(), message.as_bytes()),
-        (_, Message::Text(text)) => frame::encode(Opcode::Text, text.as_bytes()),
-        (_, Message::Binary(bytes)) => frame::encode(Opcode::Binary, &bytes),
+        (_, Message::Text(text)) => encode_frame(Opcode::Text, text.as_bytes(), form),
+        (_, Message::Binary(bytes)) => encode_frame(Opcode::Binary, &bytes, form),
+    }
+}
+
+/// A data frame, with its payload compressed if `form` says so and it gets shorter by it.
+fn encode_frame(opcode: Opcode, payload: &[u8], form: WireForm) -> Bytes {
+    match form {
+        WireForm::Deflated(_, how) => match deflate::compress(payload, how) {
+            Some(deflated) => frame::encode_compressed(opcode, &deflated),
+            None => frame::encode(opcode, payload),
+        },
+        _ => frame::encode(opcode, payload),
     }
 }
 
@@ -90,6 +145,64 @@ fn event_stream(seq: Option<u64>, message: &[u8]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::deflate::Inflater;
+
+    const HOW: Compression =
+        Compression { window_bits: 15, level: 3, memory_level: 8, min_bytes: 100 };
+
+    fn state(value: String) -> EncodedEvent {
+        EncodedEvent::new(Event::State { seq: 7, value: value.into() })
+    }
+
+    #[test]
+    fn an_event_is_compressed_once_for_all_that_agreed_on_the_same() {
+        let event = state("abc".repeat(200));
+        let mut seen = Vec::new();
+        for dialect in [Dialect::Classic, Dialect::V1] {
+            let plain = event.bytes(WireForm::of_session(dialect, None)).clone();
+            for window_bits in WINDOW_BITS {
+                let how = Compression { window_bits, ..HOW };
+                let form = WireForm::of_session(dialect, Some(how));
+                let bytes = event.bytes(form);
+                assert_eq!(bytes[0], 0xC1, "a final, compressed text frame");
+                assert!(bytes.len() < 60, "{} bytes", bytes.len());
+                let message =
+                    Inflater::default().inflate(frame::payload(bytes), 9999).map(Vec::from);
+                assert_eq!(message, Ok(frame::payload(&plain).to_vec()), "{form:?}");
+                assert_eq!(event.bytes(form).as_ptr(), bytes.as_ptr(), "made twice: {form:?}");
+                assert_eq!(encode(&event.event, form), bytes, "as for one session alone");
+                seen.push(bytes.as_ptr());
+            }
+        }
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), DEFLATED_FORMS, "each form has bytes of its own");
+    }
+
+    #[test]
+    fn what_is_short_or_gets_no_shorter_is_one_frame_for_all() {
+        let short = state("abc".repeat(10));
+        let all_different: Vec<u8> = (0..200).collect();
+        let noise = EncodedEvent::new(Event::Message(Message::Binary(all_different.into())));
+        let cases = [(&short, HOW), (&noise, HOW)];
+        for (event, how) in cases {
+            for dialect in [Dialect::Classic, Dialect::V1] {
+                let plain = event.bytes(WireForm::of_session(dialect, None)).as_ptr();
+                let deflated = event.bytes(WireForm::of_session(dialect, Some(how))).as_ptr();
+                assert_eq!(plain, deflated, "{dialect:?} {how:?}");
+            }
+        }
+        short.bytes(WireForm::of_session(Dialect::V1, Some(HOW)));
+        assert!(short.deflated.get().is_none(), "a short event has no room for compressed bytes");
+    }
+
+    #[test]
+    fn event_streams_and_binary_messages_keep_their_form() {
+        let event = EncodedEvent::new(Event::Message(Message::Binary(vec![7; 500].into())));
+        let form = WireForm::of_session(Dialect::Classic, Some(HOW));
+        assert_eq!(event.bytes(form)[0], 0xC2, "a final, compressed binary frame");
+        assert!(event.bytes(WireForm::EventStream).starts_with(b"data: "));
+    }
 
     #[test]
     fn event_streams_carry_positions_to_go_on_from() {

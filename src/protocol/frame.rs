@@ -1,17 +1,20 @@
 //! RFC 6455 framing over raw bytes: [`Decoder`] turns what a client sent into [`Incoming`] events,
 //! [`encode`] turns a payload into a server's frame. No sockets, no allocation for a message that
-//! arrives whole.
+//! arrives whole. Messages may be compressed where that was agreed (RFC 7692).
 //!
 //! Why not a library: the codecs that are at hand either check a frame's length only after they
 //! have buffered it, own the socket, or copy every payload. This one refuses a length from the
 //! header alone, unmasks in the caller's buffer, and holds no buffer for an idle connection.
 
-use super::close::CloseCode;
+use super::{close::CloseCode, deflate::Inflater};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::{
     error::Error,
     fmt::{self, Write},
 };
+
+/// The bit in a frame's first byte that marks a compressed message (RFC 7692, section 6).
+const RSV1: u8 = 0x40;
 
 /// The longest payload of a control frame, in bytes (RFC 6455, section 5.5).
 pub const MAX_CONTROL_PAYLOAD_BYTES: usize = 125;
@@ -53,7 +56,7 @@ impl Opcode {
 }
 
 /// Something a client said, complete. Payloads are borrowed: from the input where the message
-/// arrived whole, else from the decoder.
+/// arrived whole, else from the decoder, or from the inflater.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Incoming<'a> {
     /// A whole text message.
@@ -70,11 +73,22 @@ pub enum Incoming<'a> {
     Close(Option<(u16, &'a str)>),
 }
 
+impl Incoming<'_> {
+    /// The length of a whole message, 0 of all else.
+    pub fn message_bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// Why a connection's bytes cannot be read on. Each ends the connection with
 /// [`FrameError::close_code`], as RFC 6455 demands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameError {
-    /// A reserved bit is set, but no extension was negotiated that gives it a meaning.
+    /// A reserved bit is set, but nothing was negotiated that gives it a meaning there.
     ReservedBits,
     /// An opcode that RFC 6455 reserves.
     ReservedOpcode(u8),
@@ -98,7 +112,10 @@ pub enum FrameError {
     CloseCode(u16),
     /// Text that is not UTF-8.
     NotUtf8,
-    /// A message longer than the limit in bytes that is given here.
+    /// A compressed message whose bytes are not in the DEFLATE format, or not whole.
+    NotDeflate,
+    /// A message longer than the limit in bytes that is given here, or one that would be when it is
+    /// inflated.
     TooLarge(usize),
 }
 
@@ -106,7 +123,9 @@ impl FrameError {
     /// The code to close the connection with.
     pub fn close_code(self) -> CloseCode {
         match self {
-            Self::NotUtf8 => CloseCode::INVALID_PAYLOAD,
+            // The frames are right, it is the payload that is not what it says it is: 1007 by RFC
+            // 6455, section 7.4.1. RFC 7692 names no code.
+            Self::NotUtf8 | Self::NotDeflate => CloseCode::INVALID_PAYLOAD,
             Self::TooLarge(_) => CloseCode::TOO_LARGE,
             _ => CloseCode::PROTOCOL_ERROR,
         }
@@ -118,7 +137,7 @@ impl Error for FrameError {}
 impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ReservedBits => f.write_str("a reserved bit is set without an extension"),
+            Self::ReservedBits => f.write_str("a reserved bit is set that means nothing there"),
             Self::ReservedOpcode(opcode) => write!(f, "opcode {opcode:#x} is reserved"),
             Self::NotMasked => f.write_str("a client's frame must be masked"),
             Self::LengthNotMinimal => f.write_str("the length is not written minimally"),
@@ -130,6 +149,7 @@ impl fmt::Display for FrameError {
             Self::CloseTooShort => f.write_str("a close payload of one byte"),
             Self::CloseCode(code) => write!(f, "close code {code} must not be sent"),
             Self::NotUtf8 => f.write_str("text must be UTF-8"),
+            Self::NotDeflate => f.write_str("a compressed message cannot be inflated"),
             Self::TooLarge(limit) => write!(f, "a message holds at most {limit} bytes"),
         }
     }
@@ -161,11 +181,15 @@ struct Partial {
 #[derive(Debug)]
 pub struct Decoder {
     max_message_bytes: usize,
+    /// permessage-deflate was agreed.
+    may_inflate: bool,
     header: [u8; MAX_HEADER_BYTES],
     header_length: u8,
     frame: Option<Frame>,
     /// Text or Binary while a message is under way.
     message_kind: Option<Opcode>,
+    /// The newest message began with RSV1.
+    is_compressed: bool,
     /// The message is handed out from here; cleared at the next call.
     is_handed_out: bool,
     /// Boxed, so that a connection between messages holds a pointer and no buffers.
@@ -178,22 +202,32 @@ impl Decoder {
     pub fn new(max_message_bytes: usize) -> Self {
         Self {
             max_message_bytes,
+            may_inflate: false,
             header: [0; MAX_HEADER_BYTES],
             header_length: 0,
             frame: None,
             message_kind: None,
+            is_compressed: false,
             is_handed_out: false,
             message: None,
             control: None,
         }
     }
 
+    /// The same for a client with whom permessage-deflate was agreed. The limit is also that of a
+    /// compressed message as it arrives, and of what it is inflated to.
+    pub fn inflating(max_message_bytes: usize) -> Self {
+        Self { may_inflate: true, ..Self::new(max_message_bytes) }
+    }
+
     /// Takes bytes from the front of `input`, which it unmasks in place, up to the end of the next
     /// event. Returns how many it took and the event, or all of them and none. Call it again with
-    /// the rest. After an error the stream has no meaning any more.
+    /// the rest. After an error the stream has no meaning any more. `inflater` serves any number of
+    /// decoders.
     pub fn next<'a>(
         &'a mut self,
         input: &'a mut [u8],
+        inflater: &'a mut Inflater,
     ) -> Result<(usize, Option<Incoming<'a>>), FrameError> {
         self.drop_handed_out();
         let mut used = 0;
@@ -217,7 +251,7 @@ impl Decoder {
         let event = if frame.opcode.is_control() {
             self.finish_control(&frame, payload)?
         } else {
-            self.finish_data(&frame, payload)?
+            self.finish_data(&frame, payload, inflater)?
         };
         Ok((used, Some(event)))
     }
@@ -241,7 +275,11 @@ impl Decoder {
             let have = usize::from(self.header_length);
             let want = self.check_header(have)?;
             if have >= want {
-                self.frame = Some(self.read_header(want));
+                let frame = self.read_header(want);
+                if matches!(frame.opcode, Opcode::Text | Opcode::Binary) {
+                    self.is_compressed = self.header[0] & RSV1 != 0;
+                }
+                self.frame = Some(frame);
                 self.header_length = 0;
                 return Ok(used);
             }
@@ -263,7 +301,7 @@ impl Decoder {
             return Ok(2);
         }
         let [first, second] = [self.header[0], self.header[1]];
-        if first & 0x70 != 0 {
+        if first & 0x70 & !self.allowed_bits(first & 0x0F) != 0 {
             return Err(FrameError::ReservedBits);
         }
         let opcode =
@@ -289,6 +327,13 @@ impl Decoder {
             self.check_length(opcode, self.payload_length(length_end))?;
         }
         Ok(length_end + 4)
+    }
+
+    /// RSV1 says of a message's first frame that the message is compressed; all other frames must
+    /// not have it (RFC 7692, section 6.1).
+    fn allowed_bits(&self, opcode: u8) -> u8 {
+        let begins_message = opcode == Opcode::Text as u8 || opcode == Opcode::Binary as u8;
+        if self.may_inflate && begins_message { RSV1 } else { 0 }
     }
 
     fn check_length(&self, opcode: Opcode, length: u64) -> Result<(), FrameError> {
@@ -344,7 +389,16 @@ impl Decoder {
             return Ok(());
         }
         let kind = *self.message_kind.get_or_insert(frame.opcode);
+        self.keep_message(kind, payload)
+    }
+
+    fn keep_message(&mut self, kind: Opcode, payload: &[u8]) -> Result<(), FrameError> {
         let partial = self.message.get_or_insert_default();
+        if self.is_compressed {
+            // What it says is known when it is whole.
+            partial.bytes.extend_from_slice(payload);
+            return Ok(());
+        }
         partial.push(kind, payload)
     }
 
@@ -371,21 +425,28 @@ impl Decoder {
         &'a mut self,
         frame: &Frame,
         payload: &'a [u8],
+        inflater: &'a mut Inflater,
     ) -> Result<Incoming<'a>, FrameError> {
         // A part that arrived before set the kind; a first part is of its frame's kind.
         let kind = self.message_kind.unwrap_or(frame.opcode);
         if !frame.is_final {
             self.message_kind = Some(kind);
             let length = frame.length;
-            self.message.get_or_insert_default().push(kind, payload)?;
+            self.keep_message(kind, payload)?;
             return Ok(Incoming::Fragment(length));
         }
         self.message_kind = None;
-        let Some(partial) = &mut self.message else {
+        if self.message.is_some() {
+            self.keep_message(kind, payload)?;
+            self.is_handed_out = true;
+        }
+        let payload = self.message.as_ref().map_or(payload, |partial| &partial.bytes);
+        if self.is_compressed {
+            return whole(kind, inflater.inflate(payload, self.max_message_bytes)?);
+        }
+        let Some(partial) = &self.message else {
             return whole(kind, payload);
         };
-        partial.push(kind, payload)?;
-        self.is_handed_out = true;
         if kind == Opcode::Text && partial.utf8 < partial.bytes.len() {
             return Err(FrameError::NotUtf8);
         }
@@ -446,8 +507,17 @@ fn unmask(payload: &mut [u8], mut mask: [u8; 4], offset: usize) {
 
 /// A whole, unmasked, final frame: what a server sends.
 pub fn encode(opcode: Opcode, payload: &[u8]) -> Bytes {
+    encode_with(0x80 | opcode as u8, payload)
+}
+
+/// The same for a payload that [`super::deflate::compress`] made.
+pub fn encode_compressed(opcode: Opcode, payload: &[u8]) -> Bytes {
+    encode_with(0x80 | RSV1 | opcode as u8, payload)
+}
+
+fn encode_with(first_byte: u8, payload: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(payload.len() + 10);
-    frame.put_u8(0x80 | opcode as u8);
+    frame.put_u8(first_byte);
     match payload.len() {
         length @ 0..=125 => frame.put_u8(length as u8),
         length @ 126..=0xFFFF => {
@@ -492,18 +562,26 @@ fn show(f: &mut impl fmt::Write, kind: &str, payload: &[u8]) -> fmt::Result {
     write!(f, "{kind} {} bytes {shown:?}", payload.len())
 }
 
-/// A frame of [`encode`] for people to read, in the form of [`Incoming`].
-pub fn describe(frame: &[u8]) -> String {
-    let mut text = String::new();
-    let opcode = frame.first().and_then(|first| Opcode::from_bits(first & 0x0F));
+/// The payload of a frame of [`encode`].
+pub(super) fn payload(frame: &[u8]) -> &[u8] {
     let start = match frame.get(1) {
         Some(126) => 4,
         Some(127) => 10,
         _ => 2,
     };
-    let payload = frame.get(start..).unwrap_or_default();
+    frame.get(start..).unwrap_or_default()
+}
+
+/// A frame of [`encode`] for people to read, in the form of [`Incoming`].
+pub fn describe(frame: &[u8]) -> String {
+    let mut text = String::new();
+    let first = frame.first().copied().unwrap_or_default();
+    let (opcode, payload) = (Opcode::from_bits(first & 0x0F), payload(frame));
     // Writing to a String cannot fail.
     let _ = match (opcode, payload.first_chunk()) {
+        (Some(opcode), _) if first & RSV1 != 0 => {
+            write!(text, "{opcode:?} {} bytes, compressed", payload.len())
+        }
         (Some(Opcode::Close), Some(code)) => {
             write!(text, "Close {}", u16::from_be_bytes(*code))
         }

@@ -1,6 +1,7 @@
 //! What is said on the wire, as values and as bytes. Pure: no actor, clock, socket or randomness.
 //!
 //! * [`frame`]: RFC 6455, bytes ↔ messages.
+//! * [`deflate`]: permessage-deflate (RFC 7692), agreed and done.
 //! * [`json`]: text → a JSON object, strictly. [`action`]: what all actions have in common.
 //! * [`ClientKey`]: who a client is.
 //! * [`Event`]: what the server tells clients. [`EncodedEvent`]: its bytes in each [`WireForm`].
@@ -8,6 +9,7 @@
 
 pub mod action;
 pub mod close;
+pub mod deflate;
 pub mod encoded;
 pub mod event;
 pub mod frame;
@@ -16,6 +18,7 @@ pub mod json;
 
 pub use action::{Input, MAX_IN_FLIGHT};
 pub use close::CloseCode;
+pub use deflate::Compression;
 pub use encoded::{EncodedEvent, WireForm};
 pub use event::{Event, Refused, RoomEvent, Welcome};
 pub use identity::ClientKey;

@@ -14,10 +14,12 @@ import socket
 import struct
 import sys
 from pathlib import Path
+from random import Random
 
 import websockets
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 from conversation import ECHO_MESSAGES, MINUS, PLUS, Arrival, Presence, main, shown, state, users
 
@@ -298,10 +300,10 @@ async def expect_printed(conversation, process, line):
 
 
 async def compression(run):
-    """The library offers permessage-deflate by default; accepted or not, all works, and so without the offer."""
+    """The library offers permessage-deflate by default; it is agreed, and all works, and so without the offer."""
     first, value = await join_empty_room(run)
     answer = first.websocket.response.headers.get("Sec-WebSocket-Extensions")
-    run.conversation.note("first", f"offered permessage-deflate, the answer is {answer!r}")
+    first.check(answer is not None, "permessage-deflate in the answer, as it was offered", repr(answer))
     second = await join(run, "second, which offers nothing", [first], value, compression=None)
     answer = second.websocket.response.headers.get("Sec-WebSocket-Extensions")
     second.check(answer is None, "no extension in the answer, as none was offered", repr(answer))
@@ -311,6 +313,32 @@ async def compression(run):
         await second.expect(state(after))
     await first.close()
     await second.close()
+
+
+async def compressed_echo(run):
+    """Each parameter of permessage-deflate, and messages of every length that a frame writes in its own way."""
+    lengths = [0, 1, 125, 126, 127, 128, 511, 512, 65_535, 65_536, 70_000]
+    offers = [{}, {"client_max_window_bits": True}, {"client_max_window_bits": 9}, {"server_no_context_takeover": True},
+              {"client_no_context_takeover": True}, {"server_max_window_bits": 9}, {"server_max_window_bits": 15}]
+    for number, offer in enumerate(offers):
+        client = Client(run, f"client {number}")
+        await client.open(run.echo_url, compression=None, extensions=[ClientPerMessageDeflateFactory(**offer)])
+        answer = client.websocket.response.headers.get("Sec-WebSocket-Extensions") or ""
+        client.check("permessage-deflate" in answer, "permessage-deflate in the answer", repr(answer))
+        for length in lengths:
+            random = Random(length).randbytes(length)
+            for message in ["statesync, ".ljust(length, "e")[:length], random, random[:length // 8] * 8]:
+                await client.send(message)
+                await client.expect(message)
+        await client.close()
+    client = Client(run, "client with a window that zlib cannot have")
+    await client.open(run.echo_url, compression=None,
+                      extensions=[ClientPerMessageDeflateFactory(server_max_window_bits=8)])
+    answer = client.websocket.response.headers.get("Sec-WebSocket-Extensions")
+    client.check(answer is None, "no extension in the answer", repr(answer))
+    await client.send("statesync, " * 100)
+    await client.expect("statesync, " * 100)
+    await client.close()
 
 
 async def unknown_subprotocol(run):
@@ -351,7 +379,7 @@ async def shutdown(run):
 
 
 SCENARIOS = [join_order, actions, one_order, bad_input, ping, clean_close, abrupt_end, original_counter,
-             compression, unknown_subprotocol, echo, shutdown]
+             compression, compressed_echo, unknown_subprotocol, echo, shutdown]
 
 
 def in_event_loop(scenario):

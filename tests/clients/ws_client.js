@@ -190,7 +190,10 @@ class Client {
   /** Ends the connection with a reset, as a crash does. */
   cut() {
     this.run.note(this.name, "cuts the connection (RST)");
-    this.socket._socket.resetAndDestroy();
+    const socket = this.socket._socket;
+    // Node cannot reset a connection with TLS; it ends that without a word of TLS.
+    if (socket.encrypted) socket.destroy();
+    else socket.resetAndDestroy();
   }
 }
 
@@ -324,10 +327,11 @@ const scenarios = {
     await first.close();
   },
 
-  // The library offers permessage-deflate by default; accepted or not, all works.
+  // The library offers permessage-deflate by default; it is agreed, and all works.
   async compression(run) {
     const { client: first, value } = await joinEmptyRoom(run);
-    run.note("first", `offered permessage-deflate, has ${JSON.stringify(first.socket.extensions)}`);
+    const agreed = first.headers["sec-websocket-extensions"];
+    first.check(agreed?.startsWith("permessage-deflate"), "permessage-deflate in the answer", String(agreed));
     const everything = { threshold: 0, serverNoContextTakeover: true, clientNoContextTakeover: true };
     const second = await join(run, "second, which compresses everything it may", [first], value, {
       perMessageDeflate: everything,
@@ -338,6 +342,31 @@ const scenarios = {
     for (const client of [first, second]) await client.expect(state(value));
     await first.close();
     await second.close();
+  },
+
+  // Each parameter, and messages of every length that a frame writes in its own way.
+  async compressed_echo(run) {
+    const offers = [
+      {},
+      { serverNoContextTakeover: true },
+      { clientNoContextTakeover: true },
+      { serverMaxWindowBits: 9 },
+      { clientMaxWindowBits: 9 },
+    ];
+    for (const [number, offer] of offers.entries()) {
+      const perMessageDeflate = { threshold: 0, ...offer };
+      const client = await new Client(run, `client ${number}`).open(run.echoUrl, [], { perMessageDeflate });
+      const agreed = client.headers["sec-websocket-extensions"];
+      client.check(agreed?.startsWith("permessage-deflate"), "permessage-deflate in the answer", String(agreed));
+      for (const length of [0, 1, 125, 126, 127, 128, 511, 512, 65535, 65536, 70000]) {
+        const bytes = Buffer.from(Array.from({ length }, (_, index) => (index * index) % 251));
+        for (const message of ["statesync, ".padEnd(length, "e").slice(0, length), bytes]) {
+          client.send(message);
+          await client.expect(message);
+        }
+      }
+      await client.close();
+    }
   },
 
   // The server lets such a client in without a subprotocol. This library then

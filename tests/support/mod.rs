@@ -20,6 +20,8 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 /// A server in a thread of this process. Stopped when dropped.
 pub struct TestServer {
     pub address: SocketAddr,
+    /// The first of `server.tls.bind`.
+    pub tls_address: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -38,6 +40,7 @@ impl TestServer {
         let config = Config::parse("the test's configuration", &toml, []).expect("good TOML");
         let server = Server::bind(config).expect("a free port");
         let address = server.addresses()[0];
+        let tls_address = server.tls_addresses().first().copied();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             let stopped = async {
@@ -46,7 +49,7 @@ impl TestServer {
             let result = actix_rt::System::new().block_on(server.run(stopped));
             result.expect("the server stopped by itself");
         });
-        Self { address, stop: Some(stop), thread: Some(thread) }
+        Self { address, tls_address, stop: Some(stop), thread: Some(thread) }
     }
 
     /// Stops the server and waits for its end.
@@ -81,12 +84,15 @@ impl Drop for TestServer {
 /// What a raw client read: one frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
+    /// It has the first reserved bit (RFC 7692).
+    pub is_compressed: bool,
     pub opcode: u8,
     pub payload: Vec<u8>,
 }
 
 impl Frame {
     pub fn text(&self) -> &str {
+        assert!(!self.is_compressed, "nobody asked for compression: {self:?}");
         std::str::from_utf8(&self.payload).expect("the server sends UTF-8")
     }
 
@@ -354,12 +360,13 @@ pub fn masked(first_byte: u8, payload: &[u8]) -> Vec<u8> {
 pub fn parse_server_frame(bytes: &[u8]) -> Option<(Frame, usize)> {
     let (first, second) = (*bytes.first()?, *bytes.get(1)?);
     assert_eq!(second & 0x80, 0, "a server must not mask");
-    assert_eq!(first & 0xF0, 0x80, "every frame of the server is final, without reserved bits");
+    assert_eq!(first & 0xB0, 0x80, "every frame of the server is final, without reserved bits");
+    let is_compressed = first & 0x40 != 0;
     let (length, start) = match second {
         126 => (u16::from_be_bytes(*bytes.get(2..4)?.first_chunk()?).into(), 4),
         127 => (u64::from_be_bytes(*bytes.get(2..10)?.first_chunk()?) as usize, 10),
         short => (usize::from(short), 2),
     };
     let payload = bytes.get(start..start + length)?.to_vec();
-    Some((Frame { opcode: first & 0x0F, payload }, start + length))
+    Some((Frame { is_compressed, opcode: first & 0x0F, payload }, start + length))
 }

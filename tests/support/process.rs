@@ -109,10 +109,21 @@ impl Process {
     /// The memory that the process has in RAM.
     #[cfg(target_os = "linux")]
     pub fn resident_bytes(&self) -> usize {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most memory that the process ever had in RAM.
+    #[cfg(target_os = "linux")]
+    pub fn peak_resident_bytes(&self) -> usize {
+        self.status_bytes("VmHWM:")
+    }
+
+    #[cfg(target_os = "linux")]
+    fn status_bytes(&self, name: &str) -> usize {
         let path = format!("/proc/{}/status", self.id());
         let status = std::fs::read_to_string(path).expect("the process runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")).expect("VmRSS in kB");
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")).expect("it in kB");
         kibibytes.trim().parse::<usize>().expect("a number") * 1024
     }
 }

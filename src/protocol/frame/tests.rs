@@ -3,6 +3,8 @@
 //! Every table runs with the bytes whole and cut into chunks of several sizes: where a read ends
 //! must not matter.
 
+mod compressed;
+
 use super::*;
 use proptest::{collection::vec, option, prelude::*, sample::Index};
 
@@ -102,8 +104,9 @@ fn take_chunk(
     mut chunk: &mut [u8],
     said: &mut Vec<Said>,
 ) -> Result<(), FrameError> {
+    let mut inflater = Inflater::default();
     while !chunk.is_empty() {
-        let (used, event) = decoder.next(chunk)?;
+        let (used, event) = decoder.next(chunk, &mut inflater)?;
         let event = event.map(Said::from);
         assert!(used > 0, "a call with {} bytes took none", chunk.len());
         assert!(event.is_some() || used == chunk.len(), "no event, but bytes were left");
@@ -609,7 +612,9 @@ fn a_large_length_reserves_no_memory() {
     let mut decoder = Decoder::new(64 << 20);
     let mut head = header(FIN | BINARY, 64 << 20);
     head.extend_from_slice(&KEY);
-    let result = decoder.next(&mut head).map(|(used, event)| (used, event.is_none()));
+    let mut inflater = Inflater::default();
+    let result = decoder.next(&mut head, &mut inflater);
+    let result = result.map(|(used, event)| (used, event.is_none()));
     assert_eq!(result, Ok((14, true)), "the header is taken and the payload is waited for");
     let reserved = decoder.message.map_or(0, |partial| partial.bytes.capacity());
     assert_eq!(reserved, 0, "{reserved} bytes were reserved for a payload that was only announced");
