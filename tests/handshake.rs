@@ -461,6 +461,7 @@ fn pages_come_with_their_type_and_may_do_little() {
         ("/web/index.html", "text/html; charset=utf-8", "<!doctype html>"),
         ("/web/statesync.js", "text/javascript; charset=utf-8", "WebSocket"),
         ("/web/counter.css", "text/css; charset=utf-8", "{"),
+        ("/web/", "text/html; charset=utf-8", "<title>rooms"),
     ] {
         let answer = get(server.address, path, &["Accept: */*"]);
         assert_eq!(answer.status(), 200, "{path}:\n{}", answer.head);
@@ -472,6 +473,18 @@ fn pages_come_with_their_type_and_may_do_little() {
         let body = String::from_utf8_lossy(&answer.body).to_ascii_lowercase();
         assert!(body.contains(&part.to_ascii_lowercase()), "{path} is not what it should be");
     }
+}
+
+#[test]
+fn without_a_room_of_its_own_the_first_address_lists_the_rooms() {
+    let room = "[[room]]\npath = \"/elsewhere\"\nkind = \"counter\"\n";
+    let server = TestServer::start(room);
+    let answer = get(server.address, "/", &["Accept: text/html"]);
+    assert_eq!(answer.status(), 200, "{}", answer.head);
+    let body = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(body.contains("<title>Rooms"), "this is not the list of rooms:\n{body}");
+    let stream = get(server.address, "/", &["Accept: text/event-stream"]);
+    stream.expect_refusal("an event stream of no room", 404, "no_such_room");
 }
 
 #[test]
@@ -548,7 +561,7 @@ fn other_methods_are_refused() {
 #[test]
 fn what_is_not_there_is_not_found() {
     let server = TestServer::start("");
-    for path in ["/web/nothing.js", "/web/", "/web/..%2FCargo.toml", "/web/../Cargo.toml", "/web"] {
+    for path in ["/web/nothing.js", "/web/..%2FCargo.toml", "/web/../Cargo.toml", "/web"] {
         let answer = get(server.address, path, &[]);
         assert_eq!(answer.status(), 404, "{path}:\n{}", answer.head);
         answer.expect_header("content-type", "application/json");

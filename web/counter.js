@@ -3,13 +3,14 @@
  *
  * @import { ErrorDetail, StatusDetail } from "./statesync.js"
  */
-import { Connection, closeCode, counter, parseExactly } from "./statesync.js";
+import { Notice, StatusLine, adviceAfter, counted, element, passTokenOn } from "./page.js";
+import { roomAddress, sentence, socketAddress } from "./page.js";
+import { Connection, counter, parseExactly } from "./statesync.js";
 
 /** After so long without a change the value is spoken … */
 const QUIET_MS = 700;
 /** … and under a flood that never pauses, this often. */
 const SPEAK_EVERY_MS = 5_000;
-const NOTICE_MS = 6_000;
 /** What is saved within this time was never seen to be sent: the word would only flicker. */
 const SENDING_MS = 400;
 
@@ -18,17 +19,16 @@ const page = {
   plus: element("plus"),
   value: element("value"),
   spoken: element("spoken"),
-  status: element("status"),
-  progress: element("progress"),
   users: element("users"),
   pending: element("pending"),
-  notice: element("notice"),
   address: element("address"),
 };
-const room = roomAddress();
-const connection = new Connection(room, { apply: counter, parse: parseExactly });
+const statusLine = new StatusLine();
+const notice = new Notice();
+const connection = new Connection(socketAddress(), { apply: counter, parse: parseExactly });
 
-page.address.textContent = room.href;
+passTokenOn();
+page.address.textContent = roomAddress().href;
 page.minus.addEventListener("click", () => act("minus"));
 page.plus.addEventListener("click", () => act("plus"));
 document.addEventListener("keydown", pressed);
@@ -39,24 +39,9 @@ connection.addEventListener("ack", showThatItIsSaved);
 connection.addEventListener("error", ({ detail }) => showError(detail));
 connection.addEventListener("status", ({ detail }) => showStatus(detail));
 
-/** @param {string} id */
-function element(id) {
-  const found = document.getElementById(id);
-  if (!found) throw new Error(`the page has no element #${id}`);
-  return found;
-}
-
-function roomAddress() {
-  const url = new URL(location.href);
-  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  url.search = "";
-  url.hash = "";
-  return url;
-}
-
 /** @param {"plus" | "minus"} action */
 function act(action) {
-  if (isToBeRead) showNotice("");
+  notice.isRead();
   connection.act({ action });
   if (connection.status.status === "waiting") tellThatItWaits();
 }
@@ -102,7 +87,7 @@ function speak() {
 
 /** @param {number} count */
 function showUsers(count) {
-  page.users.textContent = `${count} ${count === 1 ? "user" : "users"} online`;
+  page.users.textContent = `${counted(count, "user")} online`;
 }
 
 /**
@@ -123,52 +108,14 @@ function showPending() {
   }
   clearTimeout(sending);
   sending = undefined;
-  const waiting = count > 0 ? `${changes(count)} waiting` : "";
+  const waiting = count > 0 ? `${counted(count, "change")} waiting` : "";
   page.pending.textContent = isConnected ? outcome : waiting;
   if (waiting) speakWhenQuiet();
 }
 
 function showThatItIsSaved() {
   outcome = "Saved";
-  clearCalmNotice();
-}
-
-/** @param {number} count */
-function changes(count) {
-  return `${count} ${count === 1 ? "change" : "changes"}`;
-}
-
-/** @type {ReturnType<typeof setTimeout> | undefined} */
-let noticeEnds;
-/** The notice stays until somebody acts who may have read it. */
-let isToBeRead = false;
-
-/**
- * @param {string} text
- * @param {"bad" | "calm"} [tone]
- */
-function showNotice(text, tone = "bad") {
-  clearTimeout(noticeEnds);
-  isToBeRead = false;
-  page.notice.textContent = text;
-  page.notice.dataset.tone = tone;
-  noticeEnds = setTimeout(() => showNotice(""), NOTICE_MS);
-}
-
-/** @param {string} text of what goes on, or will soon */
-function showCalmNotice(text) {
-  if (!isToBeRead) showNotice(text, "calm");
-}
-
-function clearCalmNotice() {
-  if (page.notice.dataset.tone === "calm") showNotice("");
-}
-
-/** @param {string} text */
-function showNoticeToBeRead(text) {
-  showNotice(text);
-  clearTimeout(noticeEnds);
-  isToBeRead = true;
+  notice.clearCalm();
 }
 
 /** Changes that wait outlive this page. */
@@ -180,7 +127,7 @@ function tellThatItWaits() {
   if (saidThatItWaits) return;
   saidThatItWaits = true;
   const whenSent = "Your changes are sent when the connection is back.";
-  showCalmNotice(isKept ? whenSent : "Your changes wait while this page is open.");
+  notice.showCalm(isKept ? whenSent : "Your changes wait while this page is open.");
 }
 
 /** How many changes became unknown at once. */
@@ -189,7 +136,7 @@ let unknown = 0;
 /** @param {ErrorDetail} detail */
 function showError({ code, message, action, retry }) {
   if (retry) {
-    if (code === "not_durable") showCalmNotice("The server cannot save just now; trying again.");
+    if (code === "not_durable") notice.showCalm("The server cannot save just now; trying again.");
     return;
   }
   if (action) outcome = "";
@@ -199,79 +146,32 @@ function showError({ code, message, action, retry }) {
       break;
     case "unknown":
       unknown += 1;
-      showNoticeToBeRead(`Nobody can tell whether ${changes(unknown)} of yours counted.`);
+      notice.showToBeRead(`Nobody can tell whether ${counted(unknown, "change")} of yours counted.`);
       setTimeout(() => (unknown = 0));
       break;
     case "queue_full":
-      showNotice("Too many changes are waiting: this one was not taken.");
+      notice.show("Too many changes are waiting: this one was not taken.");
       break;
     case "closed":
-      showNotice("The connection is closed: this did not count.");
+      notice.show("The connection is closed: this did not count.");
       break;
     default:
-      showNotice(sentence(message));
+      notice.show(sentence(message));
   }
 }
-
-/** @param {string} message as the server has it: in small letters, without a full stop */
-function sentence(message) {
-  return `${message.charAt(0).toUpperCase()}${message.slice(1)}${/[.!?]$/.test(message) ? "" : "."}`;
-}
-
-let failure = "No connection";
-/** @type {ReturnType<typeof setInterval> | undefined} */
-let countdown;
 
 /** @param {StatusDetail} detail */
 function showStatus(detail) {
-  clearInterval(countdown);
-  document.body.dataset.status = detail.status;
   const disabled = String(detail.status === "closed");
   for (const button of [page.minus, page.plus]) button.setAttribute("aria-disabled", disabled);
-  switch (detail.status) {
-    case "connecting":
-      page.progress.textContent = page.status.textContent === "Connecting" ? "…" : " now…";
-      break;
-    case "connected":
-      failure = "Connection lost";
-      say("Connected");
-      clearCalmNotice();
-      saidThatItWaits = false;
-      break;
-    case "waiting":
-      say(`${navigator.onLine ? failure : "Offline"}, trying again`);
-      countDown(detail.retryInMs);
-      break;
-    case "closed":
-      say(`${whyClosed(detail)}. Reload the page to try again.`);
+  statusLine.show(detail);
+  if (detail.status === "connected") {
+    notice.clearCalm();
+    saidThatItWaits = false;
   }
+  const advice = detail.status === "closed" ? adviceAfter(detail.code) : "";
+  if (advice) notice.showToBeRead(advice);
   showPending();
-}
-
-/**
- * A sentence that stays is not set again, and so not spoken again.
- *
- * @param {string} status
- */
-function say(status) {
-  page.progress.textContent = "";
-  if (page.status.textContent !== status) page.status.textContent = status;
-}
-
-/** @param {number} retryInMs */
-function countDown(retryInMs) {
-  const endsAt = performance.now() + retryInMs;
-  const show = () => {
-    const seconds = Math.max(1, Math.ceil((endsAt - performance.now()) / 1_000));
-    page.progress.textContent = ` in ${seconds} s…`;
-  };
-  show();
-  countdown = setInterval(show, 1_000);
-}
-
-/** @param {{ code: number, reason: string }} close */
-function whyClosed({ code, reason }) {
-  return `Closed (${code}): ${reason.replace(/\.$/, "") || closeCode(code).meaning}`;
 }
 
 showStatus(connection.status);

@@ -19,6 +19,20 @@ export function counter(value: number | bigint, { action, by }: {
     by?: unknown;
 }): number | bigint;
 /**
+ * The document's way to apply an action: `set`, `merge` (RFC 7396) or `patch` (RFC 6902). What the server will refuse
+ * changes nothing.
+ *
+ * @param {any} value
+ * @param {{ action: string, value?: any, patch?: any, ops?: any }} action
+ * @returns {any}
+ */
+export function document(value: any, { action, value: given, patch, ops }: {
+    action: string;
+    value?: any;
+    patch?: any;
+    ops?: any;
+}): any;
+/**
  * The server counts further than a JavaScript number is exact (2^53 − 1). Where the engine shows the source text of a
  * number, whole numbers beyond that are written in digits alone are read as bigints.
  *
@@ -67,6 +81,8 @@ export class Connection extends Connection_base {
     get status(): StatusDetail;
     /** How many actions are not decided: they wait to be sent, or for an answer. */
     get pending(): number;
+    /** The actions that are not decided, in order, also those that an earlier page of this tab has left. @returns {Action[]} */
+    get waiting(): Action[];
     /**
      * The newest state that the server has told.
      *
@@ -99,6 +115,21 @@ export class Connection extends Connection_base {
     act<Asked extends {
         action: string;
     }>(action: Asked): Promise<Decision>;
+    /**
+     * Sends an action that belongs to this connection and ends with it, such as a login: now, or not at all. It has no
+     * number, is not kept and never sent again, so nothing tells what becomes of it but the room's own events, and an
+     * `error` without an `action`. Said when `status` tells `connected`, it comes before all that waits.
+     *
+     * (Were it kept and numbered, as others are, one that was lost would be sent again on the next connection, since
+     * numbers have no gaps: after the messages that needed it, and perhaps against what was wished since.)
+     *
+     * @template {{ action: string }} Asked
+     * @param {Asked} action
+     * @returns {boolean} whether it was sent
+     */
+    say<Asked extends {
+        action: string;
+    }>(action: Asked): boolean;
     /**
      * Leaves for good. Promises of undecided actions are rejected with `closed`; where there is a storage, the actions
      * stay in it, and the next connection to this room in this tab sends them.
@@ -146,6 +177,54 @@ export type UsersDetail = {
      * how many are connected, this one included
      */
     count: number;
+    /**
+     * who is logged in, where the room tells that
+     */
+    users?: string[] | undefined;
+};
+/**
+ * somebody has said something, in a room that keeps what was said
+ */
+export type MessageDetail = {
+    seq: number;
+    from: string;
+    text: string;
+    /**
+     * as in RFC 3339, UTC
+     */
+    time: string;
+};
+/**
+ * somebody has logged in, or is not logged in any more
+ */
+export type PersonDetail = {
+    seq: number;
+    name: string;
+    /**
+     * as in RFC 3339, UTC
+     */
+    time: string;
+};
+/**
+ * what has changed in a document; the new `state` is told next
+ */
+export type PatchDetail = {
+    /**
+     * the position of the value that `ops` change
+     */
+    from: number;
+    seq: number;
+    ops: import("./json_patch.js").Operation[];
+};
+/**
+ * what was told before, and what is told from now on, do not follow each other
+ */
+export type MissedDetail = {
+    /**
+     * `true`: what was told before is of another history, and all is told anew. `false`:
+     * the server does not have all any more that was said while there was no connection
+     */
+    isNewHistory: boolean;
 };
 /**
  * `optimistic` has another value
@@ -188,6 +267,10 @@ export type ErrorDetail = {
      * it was refused before
      */
     duplicate: boolean;
+    /**
+     * `rate_limited`: nothing is taken before that
+     */
+    retryAfterMs?: number | undefined;
 };
 /**
  * `waiting`: lost, and will try again by itself. `closed`: will not.
@@ -214,6 +297,11 @@ export type ConnectionEvents = {
     ack: Told<AckDetail>;
     error: Told<ErrorDetail>;
     status: Told<StatusDetail>;
+    message: Told<MessageDetail>;
+    joined: Told<PersonDetail>;
+    left: Told<PersonDetail>;
+    patch: Told<PatchDetail>;
+    missed: Told<MissedDetail>;
 };
 /**
  * what the server said of itself and of this client; it may say more
@@ -365,4 +453,7 @@ export type Waiting = {
     resolve: (decision: Decision) => void;
     reject: (error: ActionError) => void;
 };
-export {};
+import { PatchError } from "./json_patch.js";
+import { applyPatch } from "./json_patch.js";
+import { mergePatch } from "./json_patch.js";
+export { PatchError, applyPatch, mergePatch };

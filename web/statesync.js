@@ -14,6 +14,10 @@
  * needs nothing but a WebSocket, and takes one as an option where there is none built in.
  */
 
+import { PatchError, applyPatch, mergePatch } from "./json_patch.js";
+
+export { PatchError, applyPatch, mergePatch };
+
 const PROTOCOL = "statesync.v1";
 
 /**
@@ -56,6 +60,11 @@ const RETRY_MS = 100;
 /** A timer for longer ends at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
+/** Event types that are the library's to tell, or to understand: a server's own events of these names are not passed on. */
+const OWN_EVENTS = new Set(
+  ["welcome", "state", "users", "optimistic", "pending", "ack", "error", "status", "missed"],
+);
+
 /** `readyState` of a socket that takes messages. In any other state `WebSocket.send` throws, or loses them silently. */
 const OPEN = 1;
 
@@ -83,6 +92,27 @@ export function closeCode(code) {
  *
  * @typedef {object} UsersDetail somebody has come or gone
  * @property {number} count how many are connected, this one included
+ * @property {string[]} [users] who is logged in, where the room tells that
+ *
+ * @typedef {object} MessageDetail somebody has said something, in a room that keeps what was said
+ * @property {number} seq
+ * @property {string} from
+ * @property {string} text
+ * @property {string} time as in RFC 3339, UTC
+ *
+ * @typedef {object} PersonDetail somebody has logged in, or is not logged in any more
+ * @property {number} seq
+ * @property {string} name
+ * @property {string} time as in RFC 3339, UTC
+ *
+ * @typedef {object} PatchDetail what has changed in a document; the new `state` is told next
+ * @property {number} from the position of the value that `ops` change
+ * @property {number} seq
+ * @property {import("./json_patch.js").Operation[]} ops
+ *
+ * @typedef {object} MissedDetail what was told before, and what is told from now on, do not follow each other
+ * @property {boolean} isNewHistory `true`: what was told before is of another history, and all is told anew. `false`:
+ *   the server does not have all any more that was said while there was no connection
  *
  * @typedef {object} OptimisticDetail `optimistic` has another value
  * @property {any} value
@@ -100,6 +130,7 @@ export function closeCode(code) {
  * @property {Action | null} action
  * @property {boolean} retry nothing was decided: the library sends the action again by itself
  * @property {boolean} duplicate it was refused before
+ * @property {number} [retryAfterMs] `rate_limited`: nothing is taken before that
  *
  * @typedef {{ status: "connecting" }
  *   | { status: "connected" }
@@ -115,6 +146,11 @@ export function closeCode(code) {
  * @property {Told<AckDetail>} ack
  * @property {Told<ErrorDetail>} error
  * @property {Told<StatusDetail>} status
+ * @property {Told<MessageDetail>} message
+ * @property {Told<PersonDetail>} joined
+ * @property {Told<PersonDetail>} left
+ * @property {Told<PatchDetail>} patch
+ * @property {Told<MissedDetail>} missed
  *
  * @typedef {object} Welcome what the server said of itself and of this client; it may say more
  * @property {string} protocol
@@ -257,11 +293,17 @@ export class Connection extends ConnectionEventTarget {
   #isForgotten = false;
   /** How often actions were to be sent again since the last `ack`. */
   #vainRounds = 0;
+  /** The server takes nothing before so much time is over (rule 5). */
+  #retryAfterMs = 0;
   /** Until actions that were not decided are sent again. @type {any} */
   #retry;
   /** The page is hidden, and may come back from the browser's back/forward cache. */
   #isHidden = false;
   #pendingTold = 0;
+  /** The last `message` that was told, which the next connection goes on from. @type {{ epoch: string, seq: number } | undefined} */
+  #heard;
+  /** What was told is of another history: to be said on the next connection. */
+  #isNewHistory = false;
 
   /**
    * Connects at once. Throws a TypeError for what is no URL, a SyntaxError for one that is not of a room, and what
@@ -316,6 +358,11 @@ export class Connection extends ConnectionEventTarget {
   /** How many actions are not decided: they wait to be sent, or for an answer. */
   get pending() {
     return this.#queue.waiting.length;
+  }
+
+  /** The actions that are not decided, in order, also those that an earlier page of this tab has left. @returns {Action[]} */
+  get waiting() {
+    return this.#queue.waiting.map(({ action }) => action);
   }
 
   /**
@@ -373,6 +420,27 @@ export class Connection extends ConnectionEventTarget {
     if (!this.#send()) this.#queue.keep();
     this.#tellPending();
     return decided;
+  }
+
+  /**
+   * Sends an action that belongs to this connection and ends with it, such as a login: now, or not at all. It has no
+   * number, is not kept and never sent again, so nothing tells what becomes of it but the room's own events, and an
+   * `error` without an `action`. Said when `status` tells `connected`, it comes before all that waits.
+   *
+   * (Were it kept and numbered, as others are, one that was lost would be sent again on the next connection, since
+   * numbers have no gaps: after the messages that needed it, and perhaps against what was wished since.)
+   *
+   * @template {{ action: string }} Asked
+   * @param {Asked} action
+   * @returns {boolean} whether it was sent
+   */
+  say(action) {
+    const text = textOf(action);
+    const socket = this.#socket;
+    const isSent = this.#welcome !== undefined && socket?.readyState === OPEN;
+    if (!isSent || isLonger(text, this.#limits.max_message_bytes)) return false;
+    socket.send(text);
+    return true;
   }
 
   /**
@@ -468,6 +536,7 @@ export class Connection extends ConnectionEventTarget {
   #connect() {
     const url = new URL(this.#room);
     url.searchParams.set("client", this.#queue.client);
+    if (this.#heard) url.searchParams.set("since", String(this.#heard.seq));
     /** @type {Socket} */
     const socket = new this.#options.WebSocket(url.href, PROTOCOL);
     socket.onopen = () => this.#opened(socket);
@@ -510,14 +579,48 @@ export class Connection extends ConnectionEventTarget {
         if (message.value !== undefined && isCount(message.seq)) this.#stated(message.value, message.seq);
         break;
       case "users":
-        if (isCount(message.count)) this.#tell("users", { count: message.count });
+        if (isCount(message.count)) this.#tell("users", usersOf(message));
         break;
       case "ack":
         if (isCount(message.id) && isCount(message.seq)) this.#acknowledged(message);
         break;
       case "error":
         if (typeof message.code === "string" && typeof message.message === "string") this.#refused(message);
+        break;
+      case "patch":
+        this.#patched(message);
+        break;
+      default:
+        this.#passOn(message);
     }
+  }
+
+  /**
+   * What the library has no part in. A room that says `message` with a position keeps what was said.
+   *
+   * @param {Record<string, any>} message
+   */
+  #passOn({ type, ...detail }) {
+    if (typeof type !== "string" || OWN_EVENTS.has(type)) return;
+    if (type === "message" && isCount(detail.seq) && this.#welcome) {
+      this.#heard = { epoch: this.#welcome.epoch, seq: detail.seq };
+    }
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+
+  /**
+   * A change of a document. One that does not fit the value here says that something was lost on the way, or that the
+   * two sides do not agree what a patch does: only a new `state` helps.
+   *
+   * @param {Record<string, any>} message
+   */
+  #patched(message) {
+    const { from, seq, ops } = message;
+    if (!isCount(from) || !isCount(seq) || !Array.isArray(ops)) return this.#passOn(message);
+    const value = this.#view.patched(from, ops);
+    if (value === undefined) return this.#dropAndComeBack("out of step");
+    this.#passOn(message);
+    this.#stated(value, seq);
   }
 
   /** @param {Record<string, any>} message */
@@ -527,6 +630,7 @@ export class Connection extends ConnectionEventTarget {
     this.#welcome = welcome;
     this.#limits = welcome;
     this.#view.isBehind();
+    if (this.#isOfAnotherHistory(welcome)) return this.#dropAndComeBack("another history");
     const { last_id: last } = welcome;
     const { used, decided, waiting } = this.#queue;
     const isForgotten = last === null && used > 0 && !this.#queue.isUnheard(welcome);
@@ -543,12 +647,34 @@ export class Connection extends ConnectionEventTarget {
     const isApplied = (/** @type {Waiting} */ { id }) => !welcome.refused.includes(/** @type {number} */ (id));
     for (const { action } of settled.filter(isApplied)) this.#view.applied(action, null);
     this.#tellStatus({ status: "connected" });
+    this.#tellWhatIsMissed(welcome);
     for (const waiting of settled) {
       if (!isApplied(waiting)) this.#failed(waiting, "refused", MESSAGES.refused);
       else this.#acted(waiting, { id: /** @type {number} */ (waiting.id), seq: null, duplicate: true });
     }
     this.#send();
     this.#tellPending();
+  }
+
+  /**
+   * Positions of two histories must not be compared (`epoch`), and one that was taken back is another one. Then the
+   * server was asked for the wrong messages.
+   *
+   * @param {Welcome} welcome
+   */
+  #isOfAnotherHistory({ epoch, seq }) {
+    const heard = this.#heard;
+    if (!heard || (heard.epoch === epoch && heard.seq <= seq)) return false;
+    this.#heard = undefined;
+    this.#isNewHistory = true;
+    return true;
+  }
+
+  /** @param {Welcome & { missed?: unknown }} welcome */
+  #tellWhatIsMissed({ missed }) {
+    const isNewHistory = this.#isNewHistory;
+    this.#isNewHistory = false;
+    if (isNewHistory || missed === true) this.#tell("missed", { isNewHistory });
   }
 
   /**
@@ -589,10 +715,11 @@ export class Connection extends ConnectionEventTarget {
   }
 
   /** @param {Record<string, any>} message */
-  #refused({ code, message, id, retry, duplicate }) {
+  #refused({ code, message, id, retry, duplicate, retry_after_ms: retryAfterMs }) {
     const waiting = this.#queue.numbered(id);
     const detail = { code, message, id: waiting?.id ?? null, action: waiting?.action ?? null };
-    const error = { ...detail, retry: retry === true, duplicate: duplicate === true };
+    const waits = isCount(retryAfterMs) ? { retryAfterMs } : {};
+    const error = { ...detail, retry: retry === true, duplicate: duplicate === true, ...waits };
     if (!waiting) return this.#tell("error", error);
     if (error.retry || code === "forgotten") return this.#undecided(waiting, error);
     this.#decided(waiting);
@@ -614,7 +741,9 @@ export class Connection extends ConnectionEventTarget {
     // Those that follow say no more than that they did not overtake.
     const isTold = !this.#isCollecting && error.code !== "forgotten";
     this.#isCollecting = true;
+    this.#retryAfterMs = Math.max(this.#retryAfterMs, error.retryAfterMs ?? 0);
     this.#inFlight.delete(waiting);
+    this.#waitForAnswer();
     if (error.code === "forgotten") {
       this.#isForgotten = true;
       waiting.id = null;
@@ -633,11 +762,13 @@ export class Connection extends ConnectionEventTarget {
     const { maxDelayMs, random, setTimeout, clearTimeout } = this.#options;
     const longest = Math.min(maxDelayMs, RETRY_MS * 2 ** this.#vainRounds);
     this.#vainRounds += 1;
+    const waitMs = Math.min(this.#retryAfterMs + ((1 + random()) / 2) * longest, LONGEST_TIMER_MS);
     clearTimeout(this.#retry);
     this.#retry = setTimeout(() => {
       this.#isCollecting = false;
+      this.#retryAfterMs = 0;
       this.#send();
-    }, ((1 + random()) / 2) * longest);
+    }, waitMs);
   }
 
   /** @param {Waiting} waiting */
@@ -775,6 +906,7 @@ export class Connection extends ConnectionEventTarget {
     this.#welcome = undefined;
     this.#inFlight.clear();
     this.#isCollecting = false;
+    this.#retryAfterMs = 0;
     this.#isForgotten = false;
   }
 
@@ -1185,6 +1317,20 @@ class View {
   }
 
   /**
+   * @param {number} from
+   * @param {import("./json_patch.js").Operation[]} ops
+   * @returns {any} the next value; `undefined` if they are not for the value of this connection
+   */
+  patched(from, ops) {
+    if (!this.confirmed || this.#seq !== from) return undefined;
+    try {
+      return applyPatch(this.confirmed.value, ops);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /**
    * @param {any} action
    * @param {number | null} seq `null`: the next state has it
    */
@@ -1283,6 +1429,25 @@ export function counter(value, { action, by = 1 }) {
   if (BigInt.asIntN(64, sum) !== sum) return value;
   const number = Number(sum);
   return Number.isSafeInteger(number) ? number : sum;
+}
+
+/**
+ * The document's way to apply an action: `set`, `merge` (RFC 7396) or `patch` (RFC 6902). What the server will refuse
+ * changes nothing.
+ *
+ * @param {any} value
+ * @param {{ action: string, value?: any, patch?: any, ops?: any }} action
+ * @returns {any}
+ */
+export function document(value, { action, value: given, patch, ops }) {
+  if (action === "set") return given === undefined ? value : given;
+  if (action === "merge") return patch === undefined ? value : mergePatch(value, patch);
+  if (action !== "patch" || !Array.isArray(ops)) return value;
+  try {
+    return applyPatch(value, ops);
+  } catch {
+    return value;
+  }
 }
 
 /**
@@ -1398,6 +1563,15 @@ function parseObject(text, parse) {
   } catch {
     return undefined;
   }
+}
+
+/**
+ * @param {Record<string, any>} message
+ * @returns {UsersDetail}
+ */
+function usersOf({ count, users }) {
+  const isList = Array.isArray(users) && users.every((name) => typeof name === "string");
+  return isList ? { count, users } : { count };
 }
 
 /**

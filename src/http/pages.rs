@@ -17,12 +17,22 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
      connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
 
+/// The file of `web/` that lists the rooms: what `/` shows where no room has that path.
+pub const START: &str = "rooms.html";
+
 /// The file of `web/` that shows a room of this kind.
 pub fn of_kind(kind: &str) -> Option<&'static str> {
     match kind {
         "counter" => Some("index.html"),
+        "chat" => Some("chat.html"),
+        "document" => Some("document.html"),
         _ => None,
     }
+}
+
+/// `GET /web/`.
+pub async fn start(request: HttpRequest) -> HttpResponse {
+    answer(&request, START)
 }
 
 /// `GET /web/{name}`.

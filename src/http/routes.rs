@@ -50,6 +50,7 @@ pub fn app(
         .app_data(Rc::new(edge))
         .route("/health", web::to(health))
         .route("/health/", web::to(health))
+        .route("/web/", web::to(pages::start))
         .route("/web/{name}", web::to(pages::file))
         .route("/api/rooms", web::to(rooms))
         .default_service(web::to(room))
@@ -85,6 +86,19 @@ async fn room(request: HttpRequest, body: web::Payload) -> HttpResponse {
     edge.answer(&request, body).await.unwrap_or_else(|refusal| refusal.to_response())
 }
 
+/// Where there is no room. At `/` somebody begins who knows no more than the server's name.
+fn nowhere(request: &HttpRequest) -> Result<HttpResponse, Refusal> {
+    let (path, headers) = (request.path(), request.headers());
+    let wants_a_page = gates::read_only(request.method()).is_ok()
+        && !gates::wants_websocket(headers)
+        && !gates::wants_event_stream(headers)
+        && !api::wants_json(headers);
+    match path == "/" && wants_a_page {
+        true => Ok(pages::answer(request, pages::START)),
+        false => Err(Refusal::NoSuchRoom(path.chars().take(200).collect())),
+    }
+}
+
 impl Edge {
     async fn list(&self, request: &HttpRequest) -> Result<HttpResponse, Refusal> {
         gates::read_only(request.method())?;
@@ -106,8 +120,7 @@ impl Edge {
     ) -> Result<HttpResponse, Refusal> {
         let headers = request.headers();
         let path = request.path();
-        let no_such_room = || Refusal::NoSuchRoom(path.chars().take(200).collect());
-        let (place, kind) = self.parts.rooms.at(path).ok_or_else(no_such_room)?;
+        let Some((place, kind)) = self.parts.rooms.at(path) else { return nowhere(request) };
         let kind = kind.clone();
         if gates::wants_websocket(headers) {
             return self.upgrade(request, place, kind);

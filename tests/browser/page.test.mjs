@@ -14,10 +14,12 @@ const browser = await startBrowser({ after });
  *
  * @param {(socket: import("playwright-core").WebSocketRoute) => void} serve
  * @param {import("playwright-core").BrowserContextOptions} [options]
+ * @param {() => void} [before] runs in the page before its own scripts
  */
-async function openCounterServedBy(serve, options) {
+async function openCounterServedBy(serve, options, before = () => {}) {
   const context = await browser.newContext(options);
   const page = await context.newPage();
+  await page.addInitScript(before);
   await page.routeWebSocket(/^ws:/, serve);
   await page.goto(server.url);
   return page;
@@ -258,13 +260,14 @@ describe("bad news", () => {
 
   test("what nobody knows stays on the page until somebody acts again, though changes waited", async () => {
     let connections = 0;
-    const page = await openCounterServedBy((socket) => {
+    const serve = (socket) => {
       connections += 1;
       joins("5", { epoch: `history ${Math.min(connections, 2)}` })(socket);
       socket.onMessage(() => connections === 1 && socket.close({ code: 1012 }));
-    });
-    // The page waits until the test lets it come back, however slow either is.
-    await page.evaluate(() => (Math.random = () => 1_000));
+    };
+    // The page waits until the test lets it come back, however slow either is. The library takes the function that is
+    // there when it begins.
+    const page = await openCounterServedBy(serve, {}, () => (Math.random = () => 1_000));
     const comeBack = () => page.evaluate(() => dispatchEvent(new Event("online")));
     await untilAllShow([page], 5);
     await press(page, "Plus");

@@ -27,10 +27,12 @@ test("the library's types need no DOM", async () => {
   await compile("--project", here("tsconfig.node.json"));
 });
 
-test("statesync.d.ts is what the compiler makes of statesync.js: if not, run `npm run types`", async (t) => {
+test("the .d.ts files are what the compiler makes of the library: if not, run `npm run types`", async (t) => {
   const directory = await mkdtemp(join(tmpdir(), "statesync-types-"));
   t.after(() => rm(directory, { recursive: true }));
   await compile("--project", here("tsconfig.declaration.json"), "--outDir", directory);
-  const made = await readFile(join(directory, "statesync.d.ts"), "utf8");
-  assert.equal(await readFile(here("../../web/statesync.d.ts"), "utf8"), made);
+  for (const name of ["statesync.d.ts", "json_patch.d.ts"]) {
+    const made = await readFile(join(directory, name), "utf8");
+    assert.equal(await readFile(here(`../../web/${name}`), "utf8"), made);
+  }
 });

@@ -1,6 +1,7 @@
 // What a program in TypeScript may say to the library, and what it may not. Nothing here is run: types.test.mjs lets
 // the compiler read it.
-import { ActionError, Connection, counter, parseExactly } from "statesync-client";
+import { ActionError, Connection, applyPatch, counter, document, mergePatch, parseExactly } from "statesync-client";
+import { difference } from "statesync-client/json_patch.js";
 import type { ConnectionOptions, Decision } from "statesync-client";
 
 const room = new Connection("ws://localhost:6789/", { apply: counter, parse: parseExactly });
@@ -21,6 +22,15 @@ room.addEventListener("status", ({ detail }) => {
   // @ts-expect-error: only one that waits says for how long
   detail.retryInMs;
 });
+room.addEventListener("users", ({ detail }) => detail.users?.join());
+room.addEventListener("message", ({ detail }) => detail.text.length.toFixed());
+room.addEventListener("joined", ({ detail }) => detail.name.length.toFixed());
+room.addEventListener("patch", ({ detail }) => applyPatch({}, detail.ops));
+room.addEventListener("missed", ({ detail }) => detail.isNewHistory satisfies boolean);
+room.say({ action: "login", name: "Ann" }) satisfies boolean;
+room.waiting.map(({ action }) => action.toUpperCase());
+difference([1], mergePatch({}, {})).map(({ path }) => path.toUpperCase());
+new Connection("ws://localhost:6789/document", { apply: document });
 interface Plus {
   action: "plus";
   by?: number;
@@ -35,7 +45,7 @@ room.welcome?.epoch satisfies string | undefined;
 room.close();
 
 // What browsers and other libraries bring can be given as it is.
-({ storage: sessionStorage, locks: navigator.locks, WebSocket, window, document }) satisfies ConnectionOptions;
+({ storage: sessionStorage, locks: navigator.locks, WebSocket, window, document: window.document }) satisfies ConnectionOptions;
 // What a program has not got is as if it were not said, and `null` is none.
 ({ parse: undefined, baseDelayMs: undefined, WebSocket: undefined, window: undefined }) satisfies ConnectionOptions;
 ({ storage: null, locks: null, window: null, document: null }) satisfies ConnectionOptions;
