@@ -44,6 +44,18 @@ impl Message {
     }
 }
 
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        Self::Text(text.into())
+    }
+}
+
 /// The protocol that a client speaks; its version, so to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
@@ -94,6 +106,9 @@ pub enum ErrorCode {
     IdGap,
     /// The journal could not keep the action, so nothing changed. Try again later.
     NotDurable,
+    /// A reason of a room of one's own, by its own code: words with `_` between them, none of those
+    /// above. Nothing changed.
+    Own(&'static str),
 }
 
 impl ErrorCode {
@@ -115,6 +130,7 @@ impl ErrorCode {
             Self::Forgotten => "forgotten",
             Self::IdGap => "id_gap",
             Self::NotDurable => "not_durable",
+            Self::Own(code) => code,
         }
     }
 
@@ -173,6 +189,7 @@ mod tests {
     /// Does not compile when there is a code that [`CODES`] may lack.
     fn place(code: ErrorCode) -> usize {
         match code {
+            ErrorCode::Own(code) => unreachable!("{code} is none of the server's"),
             ErrorCode::BadJson => 0,
             ErrorCode::UnknownAction => 1,
             ErrorCode::BadField => 2,
