@@ -61,10 +61,7 @@ pub struct RoomEvent {
 
 impl RoomEvent {
     /// An event with this type and these keys.
-    pub fn new<'a>(
-        name: &'static str,
-        fields: impl IntoIterator<Item = (&'a str, Value)>,
-    ) -> Self {
+    pub fn new<'a>(name: &'static str, fields: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
         let fields = fields.into_iter().map(|(key, value)| (key.to_owned(), value));
         Self { name, fields: fields.collect() }
     }
