@@ -4,7 +4,8 @@ use super::DEADLINE;
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::SocketAddr,
-    process::{Child, Command, ExitStatus, Stdio},
+    path::Path,
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex},
     time::Instant,
 };
@@ -13,15 +14,21 @@ use std::{
 /// that would change what it does, it listens on a port of the system's choice, and it keeps its
 /// journal in memory.
 pub fn statesync(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_statesync"));
+    let mut command = program(env!("CARGO_BIN_EXE_statesync").as_ref());
+    command.args(arguments).env("STATESYNC__JOURNAL__KIND", "memory");
+    command
+}
+
+/// A program that reads the same environment, on a port of the system's choice.
+pub fn program(path: &Path) -> Command {
+    let mut command = Command::new(path);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("STATESYNC__") {
             command.env_remove(name);
         }
     }
     command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
-    command.env("STATESYNC__SERVER__BIND", "127.0.0.1:0").args(arguments);
-    command.env("STATESYNC__JOURNAL__KIND", "memory");
+    command.env("STATESYNC__SERVER__BIND", "127.0.0.1:0");
     command
 }
 
@@ -37,7 +44,20 @@ pub struct Process {
 impl Process {
     /// Starts `command` and collects what it prints.
     pub fn spawn(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::null());
+        Self::start(command)
+    }
+
+    /// The same, with an input to write to.
+    pub fn spawn_with_input(mut command: Command) -> (Self, ChildStdin) {
+        command.stdin(Stdio::piped());
+        let mut process = Self::start(command);
+        let input = process.child.stdin.take().expect("a pipe");
+        (process, input)
+    }
+
+    fn start(mut command: Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let stdout = Output::collect(child.stdout.take().expect("a pipe"));
         let stderr = Output::collect(child.stderr.take().expect("a pipe"));
