@@ -47,6 +47,18 @@ impl Message {
     }
 }
 
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        Self::Text(text.into())
+    }
+}
+
 /// The protocol that a client speaks; its version, so to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
@@ -101,6 +113,9 @@ pub enum ErrorCode {
     Forbidden,
     /// More actions than the limits allow. Wait, then send it again.
     RateLimited,
+    /// A reason of a room of one's own, by its own code: words with `_` between them, none of those
+    /// above. Nothing changed.
+    Own(&'static str),
 }
 
 impl ErrorCode {
@@ -124,6 +139,7 @@ impl ErrorCode {
             Self::NotDurable => "not_durable",
             Self::Forbidden => "forbidden",
             Self::RateLimited => "rate_limited",
+            Self::Own(code) => code,
         }
     }
 
@@ -184,6 +200,7 @@ mod tests {
     /// Does not compile when there is a code that [`CODES`] may lack.
     fn place(code: ErrorCode) -> usize {
         match code {
+            ErrorCode::Own(code) => unreachable!("{code} is none of the server's"),
             ErrorCode::BadJson => 0,
             ErrorCode::UnknownAction => 1,
             ErrorCode::BadField => 2,
