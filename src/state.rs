@@ -675,6 +675,12 @@ impl State {
         let effects = match (result, sender) {
             (Ok(effects), _) => effects,
             (Err(_), None) => return,
+            // Who is in a room of plain text is told nothing but its own messages.
+            (Err(_), Some(sender))
+                if self.speech(room) == Speech::Plain && !sender.session.is_outside() =>
+            {
+                return;
+            }
             (Err(error), Some(sender)) => return out.push(sender.refuse(error)),
         };
         if let Some(Sender { session, id: Some(id), .. }) = sender {
