@@ -364,10 +364,6 @@ impl State {
         }
     }
 
-    fn speech(&self, room: RoomId) -> Speech {
-        self.rooms.get(room).map_or(Speech::Plain, |open| open.kind.speech())
-    }
-
     fn welcome(&self, room: RoomId, visitor: &Visitor, missed: bool) -> Event {
         let open = self.rooms.get(room);
         let record = visitor.client.and_then(|client| self.clients.get(&client));
@@ -429,7 +425,7 @@ impl State {
         open.used_at = now;
         let effects = open.room().left(session.id, at);
         self.called(room);
-        if self.speech(room) == Speech::Events {
+        if !self.is_plain(room) {
             self.tell_users(room, now, out);
         }
         self.rooms.drop_if_empty(room);
@@ -676,11 +672,7 @@ impl State {
             (Ok(effects), _) => effects,
             (Err(_), None) => return,
             // Who is in a room of plain text is told nothing but its own messages.
-            (Err(_), Some(sender))
-                if self.speech(room) == Speech::Plain && !sender.session.is_outside() =>
-            {
-                return;
-            }
+            (Err(_), Some(sender)) if self.is_plain(room) && !sender.session.is_outside() => return,
             (Err(error), Some(sender)) => return out.push(sender.refuse(error)),
         };
         if let Some(Sender { session, id: Some(id), .. }) = sender {
@@ -720,6 +712,10 @@ impl State {
                 Some(Delivery::Close { session: sender?, code: CloseCode::NORMAL })
             }
         }));
+    }
+
+    fn is_plain(&self, room: RoomId) -> bool {
+        self.rooms.get(room).is_some_and(|open| open.kind.speech() == Speech::Plain)
     }
 
     fn seq(&self, room: RoomId) -> u64 {

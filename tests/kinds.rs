@@ -246,7 +246,8 @@ fn who_skips_changes_gets_the_whole_document_and_then_changes_again() {
             Some("state") => (value, wholes) = (event["value"].clone(), wholes + 1),
             Some("patch") => {
                 assert_eq!(event["from"], seq, "a change of another document");
-                let ops = serde_json::from_value(event["ops"].clone()).expect("a patch");
+                let ops = serde_json::from_value::<json_patch::Patch>(event["ops"].clone());
+                let ops = ops.expect("a patch");
                 json_patch::patch(&mut value, &ops).expect("it fits");
                 patches += 1;
             }

@@ -276,7 +276,7 @@ fn each_mistake_is_named_with_its_place() {
         ),
         // TLS.
         (
-            "[server.tls]\nbind = \"a:1\"",
+            "[server.tls]\nbind = \"localhost:1\"",
             "2:8: server.tls.bind: TLS needs a certificate: set server.tls.cert to its PEM file (`statesync cert` makes one for development)",
         ),
         (
@@ -683,7 +683,7 @@ fn what_is_open_to_others_is_warned_of() {
         assert!(warning.starts_with("server.bind has 0.0.0.0:1, which is not loopback, and "));
         assert!(warning.contains(key), "{warning}, want {key} in it");
     }
-    let tls = "[server.tls]\nbind = \"[::]:443\"\ncert = \"a.pem\"";
+    let tls = "[server.tls]\nbind = \"[::]:443\"\ncert = \"a.pem\"\n[auth]\nopen_to_all = true";
     let warnings = parse(tls).unwrap().warnings();
     assert!(warnings[0].starts_with("server.tls.bind has [::]:443, which"), "{warnings:#?}");
     let local = "[server]\nbind = [\"localhost:1\", \"127.8.0.1:1\", \"[::1]:1\", \"a.localhost:1\"]\n\

@@ -320,11 +320,12 @@ impl Outlet {
     pub(super) fn offer(&self, turn: &Turn) {
         match &self.link {
             _ if self.is_closed.get() => {}
-            Link::Socket(socket) if self.turn_mark.get() == 0 && self.is_flushed(socket) => {
-                self.write_now(socket, turn);
-            }
-            Link::Socket(socket) if self.turn_mark.get() == 0 && self.has_few_queued(socket) => {
-                self.write_behind(socket, turn);
+            Link::Socket(socket) if self.takes_whole_turn(socket) => {
+                let is_empty = self.outbox.borrow().is_empty();
+                match is_empty {
+                    true => self.write_now(socket, turn),
+                    false => self.write_behind(socket, turn),
+                }
             }
             _ => {
                 self.catch_up(turn);
@@ -334,13 +335,12 @@ impl Outlet {
         self.turn_mark.set(0);
     }
 
-    fn is_flushed(&self, socket: &WriteHalf) -> bool {
-        self.outbox.borrow().is_empty() && !socket.holds_bytes()
-    }
-
-    /// Whether what is queued fits into one write with a turn.
-    fn has_few_queued(&self, socket: &WriteHalf) -> bool {
-        self.outbox.borrow().len() < MAX_FRAMES_IN_A_WRITE && !socket.holds_bytes()
+    /// Whether the turn may go out as it is, in one write with the little that is queued: nothing of
+    /// it was given, is held back, or is a change that builds on one that was skipped.
+    fn takes_whole_turn(&self, socket: &WriteHalf) -> bool {
+        let outbox = self.outbox.borrow();
+        let is_open = self.turn_mark.get() == 0 && !socket.holds_bytes();
+        is_open && !outbox.is_behind() && outbox.len() < MAX_FRAMES_IN_A_WRITE
     }
 
     fn write_now(&self, socket: &WriteHalf, turn: &Turn) {
