@@ -1,13 +1,14 @@
 """Programs that the walk starts, and what they print. Nothing here sleeps: whoever waits, waits for a line."""
 
+import atexit
 import os
 import pty
 import signal
 import subprocess
 import threading
 
-# Of each wait. Generous: a busy machine is slow, not broken. A row has an end of its own.
-DEADLINE_SECONDS = 20
+# Of each wait: within that of a row, and generous, since a busy machine is slow, not broken.
+DEADLINE_SECONDS = 15
 
 
 class Output:
@@ -32,20 +33,20 @@ class Output:
             if not read:
                 return
 
-    def wait_for(self, part, after=0):
+    def wait_for(self, part, after=0, seconds=DEADLINE_SECONDS):
         """Returns the place behind `part`, to go on from there."""
         def is_there():
             return part in self.text[after:] or self.has_ended
 
         with self.changed:
-            self.changed.wait_for(is_there, DEADLINE_SECONDS)
+            self.changed.wait_for(is_there, seconds)
             if part not in self.text[after:]:
                 raise AssertionError(f"{part!r} was not printed, but: {self.text[after:][-400:]!r}")
             return self.text.index(part, after) + len(part)
 
 
 class Program:
-    """A child process; killed when the `with` block ends."""
+    """A child process; killed when the `with` block ends, or the walk."""
 
     def __init__(self, *command, at_terminal=False, environment={}, directory=None):
         self.terminal = None
@@ -55,6 +56,7 @@ class Program:
             ends = dict.fromkeys(ends, theirs)
         environment = {**clean_environment(), "TERM": "xterm", **environment}
         self.process = subprocess.Popen(command, cwd=directory, env=environment, **ends)
+        atexit.register(self.__exit__)
         if at_terminal:
             os.close(theirs)
             self.stdout = Output(self.terminal)
@@ -107,6 +109,7 @@ class Server(Program):
     def read_addresses(self):
         """From its log: those with TLS come last."""
         self.stderr.wait_for("\n", self.stderr.wait_for("listening on wss://"))
-        listening = [line.split("listening on ")[1] for line in self.stderr.text.splitlines() if "listening on " in line]
+        lines = self.stderr.text.splitlines()
+        listening = [line.split("listening on ")[1] for line in lines if "listening on " in line]
         self.addresses = [address for address in listening if "://" not in address]
         self.tls_addresses = [address.removeprefix("wss://") for address in listening if "://" in address]

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Walks through all systems of docs/systems.md, against one server with one configuration.
 
-    walk.py STATESYNC EXAMPLES     the binary, and the directory with the built examples
+    target/test-env/venv/bin/python tests/systems/walk.py target/debug/statesync target/debug/examples
+
+These are the binary, and the directory with the built examples (cargo build --bins --examples).
 
 The clients are as introductory texts on WebSocket servers in Python write them; only the URL is
 another. Prints a row for each system: its number and name, its room, its client, what was seen,
@@ -18,10 +20,8 @@ import signal
 import socket
 import ssl
 import struct
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 import zlib
 from pathlib import Path
@@ -31,10 +31,13 @@ import websockets.sync.client
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidStatus
 
+from cable import Cable
+from place import Place
 from programs import DEADLINE_SECONDS, Program, Server, clean_environment
 from raw_client import BINARY, CLOSE, PING, RSV1, TEXT, RawClient
 
-HERE = Path(__file__).parent
+# A row that takes longer hangs; most take less than a second.
+ROW_SECONDS = 20
 TOKEN = "secret-of-the-walk"
 UTC_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
 LOCAL_TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}"
@@ -49,50 +52,6 @@ def row(number, system, room, client):
         ROWS.append((number, system, room, client, walk))
         return walk
     return add
-
-
-class Place:
-    """The server, and all that rows need to reach it."""
-
-    def __init__(self, statesync, examples, directory):
-        self.statesync, self.examples, self.directory = statesync, Path(examples), directory
-        subprocess.run([statesync, "cert"], cwd=directory, check=True, capture_output=True, timeout=DEADLINE_SECONDS)
-        self.start({})
-        self.address = self.server.addresses[0]
-        self.tls_port = self.server.tls_addresses[0].rsplit(":", 1)[1]
-
-    def start(self, environment):
-        self.server = self.serve(environment)
-
-    def start_again(self):
-        """On the same port, with the same journal."""
-        self.start({"STATESYNC__SERVER__BIND": self.address})
-
-    def serve(self, environment):
-        server = Server(self.statesync, "serve", "--config", HERE / "server.toml",
-                        environment=environment, directory=self.directory)
-        server.read_addresses()
-        return server
-
-    def variant(self, **environment):
-        """For a moment, a second server with the same configuration but for these variables."""
-        environment = {f"STATESYNC__{name}": value for name, value in environment.items()}
-        return self.serve({"STATESYNC__JOURNAL__KIND": "memory", **environment})
-
-    def url(self, path):
-        return f"ws://{self.address}{path}"
-
-    def page(self):
-        return f"http://{self.address}/"
-
-    def browser(self, scenario, *arguments):
-        return Program("node", HERE / "walk.mjs", scenario, self.page(), *arguments)
-
-    def in_browser(self, scenario, *arguments):
-        with self.browser(scenario, *arguments) as program:
-            code = program.wait()
-            assert code == 0, f"{program.stdout.text}{program.stderr.text[-800:]}"
-            return program.stdout.text.strip()
 
 
 def equal(got, expected):
@@ -200,7 +159,8 @@ async def ticker(place):
 
 @row(7, "Relay", "`/relay`", "`websockets`, three")
 async def relay(place):
-    async with connect(place.url("/relay")) as ann, connect(place.url("/relay")) as bob, connect(place.url("/relay")) as carl:
+    url = place.url("/relay")
+    async with connect(url) as ann, connect(url) as bob, connect(url) as carl:
         for client in [ann, bob, carl]:
             await joined(client)
         await ann.send("one")
@@ -288,37 +248,6 @@ with connect(sys.argv[1]) as websocket:
     for message in websocket:
         pass
 """
-
-
-class Cable:
-    """A way to the server that can be cut: then nothing goes through it, and nobody is told."""
-
-    def __init__(self, address):
-        host, port = address.rsplit(":", 1)
-        self.target = (host, int(port))
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
-        self.is_cut = threading.Event()
-        self.ends = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        near, _ = self.listener.accept()
-        self.ends = [near, socket.create_connection(self.target)]
-        for source, sink in [self.ends, self.ends[::-1]]:
-            threading.Thread(target=self._carry, args=[source, sink], daemon=True).start()
-
-    def _carry(self, source, sink):
-        with contextlib.suppress(OSError):
-            while (piece := source.recv(65_536)) and not self.is_cut.is_set():
-                sink.sendall(piece)
-
-    def cut(self):
-        self.is_cut.set()
-
-    def close(self):
-        for end in [self.listener, *self.ends]:
-            end.close()
 
 
 @row(11, "Registration", "`/registration`", "`websockets`: closed, killed, reset, its cable cut")
@@ -497,7 +426,8 @@ async def debug_log(place):
 @row(22, "Raw RFC 6455 client", "`/echo`", "handshake and frames by hand")
 def raw(place):
     client = RawClient(place.address, "/echo")
-    for text in ["", "hello", "大家好，计数器", "a" * 125, "a" * 126, "中" * 1_000, "b" * 65_535, "b" * 65_536, "中" * 30_000]:
+    lengths = [0, 125, 126, 65_535, 65_536]
+    for text in ["hello", "大家好，计数器", "中" * 1_000, "中" * 30_000, *("a" * length for length in lengths)]:
         payload = text.encode()
         client.send(TEXT, payload)
         first, bits, answer = client.read_message()
@@ -541,7 +471,6 @@ def synchronous_libraries(place):
 
 @row(20, "Reconnecting client", "`/`", "Chromium, `statesync connect`, `websockets`")
 async def reconnecting(place):
-    loop = asyncio.get_running_loop()
     values, is_back = [], asyncio.Event()
 
     async def counting():
@@ -557,35 +486,33 @@ async def reconnecting(place):
                 continue
 
     client = asyncio.create_task(counting())
-    with place.browser("returns") as browser, \
-            Program(place.statesync, "connect", place.url("/"), at_terminal=True) as terminal:
-        await loop.run_in_executor(None, browser.stdout.wait_for, "joined")
-        await loop.run_in_executor(None, terminal.stdout.wait_for, '"state"')
+    with Program(place.statesync, "connect", place.url("/"), at_terminal=True) as terminal:
         await is_back.wait()
         before = values[-1]
+        equal(await asyncio.to_thread(place.in_browser, "join"), str(before))
+        await asyncio.to_thread(terminal.stdout.wait_for, '"state"')
         is_back.clear()
         place.server.kill()
-        at = await loop.run_in_executor(None, terminal.stdout.wait_for, "rying again")
-        await loop.run_in_executor(None, browser.stdout.wait_for, "lost")
-        await loop.run_in_executor(None, place.start_again)
-        await loop.run_in_executor(None, browser.stdout.wait_for, "back")
-        at = await loop.run_in_executor(None, terminal.stdout.wait_for, "Connected to", at)
+        at = await asyncio.to_thread(terminal.stdout.wait_for, "rying again")
+        await asyncio.to_thread(place.in_browser, "lose")
+        await asyncio.to_thread(place.start_again)
+        equal(await asyncio.to_thread(place.in_browser, "come back"), str(before))
+        at = await asyncio.to_thread(terminal.stdout.wait_for, "Connected to", at)
         await is_back.wait()
         equal(values[-1], before)
         is_back.clear()
         terminal.type(PLUS + "\r")
         await is_back.wait()
         equal(values[-1], before + 1)
-        browser.type("plus\n")
-        await loop.run_in_executor(None, browser.stdout.wait_for, f"shows {before + 2}")
-        await loop.run_in_executor(None, terminal.stdout.wait_for, f'"value":{before + 2}', at)
+        equal(await asyncio.to_thread(place.in_browser, "press"), str(before + 2))
+        await asyncio.to_thread(terminal.stdout.wait_for, f'"value":{before + 2}', at)
     client.cancel()
+    await asyncio.gather(client, return_exceptions=True)
     return "all three are back after kill -9 of the server, and the value is as it was"
 
 
 @row(16, "Graceful shutdown", "`/`, `/echo`", "`websockets` (asyncio, threads), `websocket-client`")
 async def shutdown(place):
-    loop = asyncio.get_running_loop()
     other = websocket.create_connection(place.url("/echo"), timeout=DEADLINE_SECONDS)
     async with connect(place.url("/")) as first:
         with websockets.sync.client.connect(place.url("/echo")) as second:
@@ -595,14 +522,14 @@ async def shutdown(place):
                 while True:
                     await first.recv()
             with contextlib.suppress(ConnectionClosed):
-                await loop.run_in_executor(None, second.recv, DEADLINE_SECONDS)
-            opcode, payload = await loop.run_in_executor(None, other.recv_data, True)
+                await asyncio.to_thread(second.recv, DEADLINE_SECONDS)
+            opcode, payload = await asyncio.to_thread(other.recv_data, True)
             while opcode == PING:
-                opcode, payload = await loop.run_in_executor(None, other.recv_data, True)
+                opcode, payload = await asyncio.to_thread(other.recv_data, True)
             equal((first.close_code, second.close_code), (1001, 1001))
             equal((opcode, struct.unpack("!H", payload[:2])), (CLOSE, (1001,)))
-    other.close()
-    equal(await loop.run_in_executor(None, place.server.wait), 0)
+    other.shutdown()
+    equal(await asyncio.to_thread(place.server.wait), 0)
     return "1001 for each, then exit code 0"
 
 
@@ -622,7 +549,7 @@ def no_longer_than(seconds):
 def walk_row(place, walk):
     """What it saw, and whether it passed."""
     try:
-        with no_longer_than(DEADLINE_SECONDS):
+        with no_longer_than(ROW_SECONDS):
             saw = walk(place)
             if asyncio.iscoroutine(saw):
                 saw = asyncio.run(saw)
@@ -640,13 +567,14 @@ def main():
         place = Place(statesync, examples, directory)
         lines = {}
         try:
+            place.start_browser()
             for number, system, room, client, walk in ROWS:
                 began = time.monotonic()
                 saw, result = walk_row(place, walk)
                 lines[number] = f"| {number} | {system} | {room} | {client} | {saw} | {result} |"
                 print(f"row {number}: {time.monotonic() - began:.1f} s", file=sys.stderr)
         finally:
-            place.server.__exit__()
+            place.end()
     for _, line in sorted(lines.items()):
         print(line)
     failed = [line for line in lines.values() if not line.endswith("| pass |")]
