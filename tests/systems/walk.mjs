@@ -25,14 +25,14 @@ const steps = {
     const pages = [await openCounter(context, url), await openCounter(context, url), await openCounter(context, url)];
     await untilAllCount(pages, 3);
     const start = await valueOf(pages[0]);
-    await Promise.all(pages.map((tab, index) => press(tab, "Plus", index + 2)));
+    await Promise.all(pages.map((tab, index) => press(tab, "Plus", index + 1)));
     await press(pages[0], "Minus");
-    await untilAllShow(pages, start + 8n);
+    await untilAllShow(pages, start + 5n);
     await pages[1].close();
     await pages[2].close();
     await untilAllCount([pages[0]], 1);
     await pages[0].close();
-    return "9 presses of plus and 1 of minus agree in all tabs; 3 users online, then 1 user online";
+    return "6 presses of plus and 1 of minus agree in all tabs; 3 users online, then 1 user online";
   },
 
   /** The browser's own WebSocket, as a script of a page uses it. */
