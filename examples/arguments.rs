@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! cargo run --example arguments
-//! python -m websockets ws://127.0.0.1:6789/polite  # pip install websockets; type a name
+//! cargo run -- connect localhost:6789/polite       # and type a name
 //! cargo run --example arguments -- my.toml         # rooms of your own; try a wrong key
 //! ```
 

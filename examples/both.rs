@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! cargo run --example both
-//! python -m websockets ws://127.0.0.1:6789/        # pip install websockets; in two terminals
+//! cargo run -- connect localhost:6789              # in two terminals
 //! ```
 
 use serde_json::{Map, Value};

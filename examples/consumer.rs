@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo run --example consumer
-//! python -m websockets ws://127.0.0.1:6789/        # pip install websockets; then type
+//! cargo run -- connect localhost:6789              # and type
 //! ```
 
 use serde_json::{Map, Value};

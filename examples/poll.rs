@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo run --example poll
-//! python -m websockets ws://127.0.0.1:6789/        # pip install websockets
+//! cargo run -- connect localhost:6789
 //! {"action":"vote","for":"tea"}
 //! ```
 

@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! cargo run --example producer                     # and type, when a client is there:
-//! python -m websockets ws://127.0.0.1:6789/        # pip install websockets
+//! cargo run -- connect localhost:6789
 //! ```
 
 use serde_json::{Map, Value};

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Open `examples/tic_tac_toe.html` in two browser tabs. Or, in two terminals, start
-//! `python -m websockets ws://127.0.0.1:6789/` and type `{"action":"sit","seat":"x"}` (in the other
-//! `"o"`), then in turns `{"action":"mark","cell":4}`. After a game, x begins the next.
+//! `cargo run -- connect localhost:6789` and type `{"action":"sit","seat":"x"}` (in the other `"o"`),
+//! then in turns `{"action":"mark","cell":4}`. After a game, x begins the next.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};

@@ -288,8 +288,8 @@ fn each_mistake_is_named_with_its_place() {
             "2:7: server.tls.key: a key without a certificate: set server.tls.cert and server.tls.bind",
         ),
         (
-            "[server]\nbind = \"a:1\"\n[server.tls]\nbind = \"a:1\"\ncert = \"a.pem\"",
-            "4:8: server.tls.bind: \"a:1\" is in server.bind as well: TLS needs a port of its own",
+            "[server]\nbind = \"[::1]:1\"\n[server.tls]\nbind = \"[::1]:1\"\ncert = \"a.pem\"",
+            "4:8: server.tls.bind: \"[::1]:1\" is in server.bind as well: TLS needs a port of its own",
         ),
         (
             "[server]\nbind = []\n[server.tls]\nbind = []",
@@ -306,6 +306,10 @@ fn each_mistake_is_named_with_its_place() {
         ),
         (
             "[server]\nbind = \"0.0.0.0:1\"",
+            "2:8: auth.kind: \"none\" lets anybody who reaches 0.0.0.0:1 act: set kind = \"token\" or \"jwt\", or, if that is meant, write open_to_all = true under [auth]",
+        ),
+        (
+            "[server.tls]\nbind = \"0.0.0.0:1\"\ncert = \"a.pem\"",
             "2:8: auth.kind: \"none\" lets anybody who reaches 0.0.0.0:1 act: set kind = \"token\" or \"jwt\", or, if that is meant, write open_to_all = true under [auth]",
         ),
         (

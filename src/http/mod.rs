@@ -176,6 +176,11 @@ impl Rooms {
         if problems.is_empty() { Ok(rooms) } else { Err(problems) }
     }
 
+    /// Whether the room at a place is made on first use, and can be removed.
+    fn is_made_on_use(&self, place: &Place) -> bool {
+        self.plans[place.plan].path.has_name()
+    }
+
     /// The place at `path`, and its kind. What stands in the configuration goes before patterns, and
     /// of those the first counts.
     fn at(&self, path: &str) -> Option<(Place, &Arc<dyn RoomKind>)> {

@@ -157,6 +157,17 @@ impl Edge {
                 let page = pages::of_kind(kind.name()).ok_or(Refusal::UpgradeRequired)?;
                 Ok(pages::answer(request, page))
             }
+            Method::DELETE if self.parts.rooms.is_made_on_use(&place) => {
+                let access = self.authorize(request, &place)?;
+                if !access.rights.administer {
+                    return Err(Refusal::Forbidden);
+                }
+                let permit = self.admit(request)?.into();
+                api::remove(&self.worker, place, permit, origin).await
+            }
+            _ if self.parts.rooms.is_made_on_use(&place) => {
+                Err(Refusal::MethodNotAllowed("GET, HEAD, POST, OPTIONS, DELETE"))
+            }
             _ => Err(Refusal::MethodNotAllowed("GET, HEAD, POST, OPTIONS")),
         }
     }

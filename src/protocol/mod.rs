@@ -96,6 +96,8 @@ pub enum ErrorCode {
     NameTaken,
     /// The room must know a name first. Log in.
     NotLoggedIn,
+    /// The room was removed while the action was on its way. Nothing was changed.
+    NoSuchRoom,
     /// The server has as many rooms as it may. Use one that is there, or try again later.
     TooManyRooms,
     /// This action was refused before, and its sender asks again. Forget it.
@@ -131,6 +133,7 @@ impl ErrorCode {
             Self::PatchFailed => "patch_failed",
             Self::NameTaken => "name_taken",
             Self::NotLoggedIn => "not_logged_in",
+            Self::NoSuchRoom => "no_such_room",
             Self::TooManyRooms => "too_many_rooms",
             Self::Refused => "refused",
             Self::IdTooOld => "id_too_old",
@@ -177,7 +180,7 @@ impl fmt::Display for ActionError {
 mod tests {
     use super::*;
 
-    const CODES: [ErrorCode; 17] = [
+    const CODES: [ErrorCode; 18] = [
         ErrorCode::BadJson,
         ErrorCode::UnknownAction,
         ErrorCode::BadField,
@@ -187,6 +190,7 @@ mod tests {
         ErrorCode::PatchFailed,
         ErrorCode::NameTaken,
         ErrorCode::NotLoggedIn,
+        ErrorCode::NoSuchRoom,
         ErrorCode::TooManyRooms,
         ErrorCode::Refused,
         ErrorCode::IdTooOld,
@@ -210,14 +214,15 @@ mod tests {
             ErrorCode::PatchFailed => 6,
             ErrorCode::NameTaken => 7,
             ErrorCode::NotLoggedIn => 8,
-            ErrorCode::TooManyRooms => 9,
-            ErrorCode::Refused => 10,
-            ErrorCode::IdTooOld => 11,
-            ErrorCode::Forgotten => 12,
-            ErrorCode::IdGap => 13,
-            ErrorCode::NotDurable => 14,
-            ErrorCode::Forbidden => 15,
-            ErrorCode::RateLimited => 16,
+            ErrorCode::NoSuchRoom => 9,
+            ErrorCode::TooManyRooms => 10,
+            ErrorCode::Refused => 11,
+            ErrorCode::IdTooOld => 12,
+            ErrorCode::Forgotten => 13,
+            ErrorCode::IdGap => 14,
+            ErrorCode::NotDurable => 15,
+            ErrorCode::Forbidden => 16,
+            ErrorCode::RateLimited => 17,
         }
     }
 

@@ -75,12 +75,15 @@ impl StateServer {
     fn order(&mut self, act: Act, at: UnixMicros) -> Option<Bytes> {
         let session = act.sender.as_ref().map(|sender| sender.session);
         let room = match &act.place {
+            // What is not there need not be made to be removed.
+            Some(place) if act.deed == Deed::Remove => self.state.room_at(place),
             Some(place) => self.state.make_room(place, self.now()).ok(),
             None => session.and_then(|session| self.state.room_of(session)),
         };
         let Some(room) = room else {
             // A session that is in no room is being closed. Who asked for a new one is told.
-            let refusal = act.place.and(act.sender).map(|sender| State::refuse_room(&sender));
+            let is_new = act.place.is_some() && act.deed != Deed::Remove;
+            let refusal = act.sender.filter(|_| is_new).map(|sender| State::refuse_room(&sender));
             self.deliveries.extend(refusal);
             self.answered(session, act.cost);
             return None;
@@ -128,6 +131,7 @@ impl StateServer {
             (Deed::Apply(action), sender) => {
                 self.state.pass(room, &action, at, sender.as_ref(), &mut self.deliveries);
             }
+            (Deed::Remove, _) => self.state.remove_room(room, &mut self.deliveries),
             (_, Some(sender)) => self.state.tell_verdict(room, sender, &mut self.deliveries),
             (_, None) => {}
         }

@@ -103,7 +103,7 @@ impl OpenRoom {
     /// The room as those see it who do not enter, without its state.
     pub(super) fn view(&self) -> View {
         let (path, kind) = (self.path.clone(), self.kind.name());
-        View { path, kind, users: self.users, seq: self.seq, value: None }
+        View { path, kind, is_made: true, users: self.users, seq: self.seq, value: None }
     }
 
     /// The entry that brings it into the journal.
@@ -278,10 +278,11 @@ impl Rooms {
         Ok(self.add(OpenRoom { is_made_on_use: true, ..room }))
     }
 
-    /// What the durable rooms keep, in the order in which they were opened.
+    /// What the durable rooms keep, in the order in which they were opened. Of a removed one, its
+    /// number is left.
     pub(super) fn save(&self) -> Vec<SavedRoom> {
         let saved = |id: &RoomId| {
-            let open = &self.open[id];
+            let Some(open) = self.open.get(id) else { return SavedRoom::removed() };
             SavedRoom {
                 path: open.path.to_string(),
                 kind: open.kind.name().to_owned(),
@@ -294,6 +295,11 @@ impl Rooms {
 
     /// A durable room as it was saved.
     pub(super) fn restore(&mut self, saved: SavedRoom) -> Result<(), RecoverError> {
+        if saved == SavedRoom::removed() {
+            self.numbered.push(RoomId(self.next_id));
+            self.next_id += 1;
+            return Ok(());
+        }
         let SavedRoom { path, kind, seq, state } = saved;
         let id = self.number(&path, &kind, seq)?;
         if let Some(open) = self.open.get_mut(&id) {
@@ -349,14 +355,20 @@ impl Rooms {
             let is_kept = open.number.is_some() || open.is_opening;
             open.is_made_on_use && open.users == 0 && !is_kept
         });
-        if is_empty && let Some(open) = self.open.remove(&id) {
-            if let Some(wake_at) = open.wake_at {
-                self.wakes.remove(&(wake_at, id));
-            }
-            if let Some(plan) = open.plan {
-                self.counts[plan] -= 1;
-                self.by_path.remove(&open.path);
-            }
+        if is_empty {
+            self.remove(id);
+        }
+    }
+
+    /// Gives a room up, with all that it keeps. Its number is never given away again.
+    pub(super) fn remove(&mut self, id: RoomId) {
+        let Some(open) = self.open.remove(&id) else { return };
+        if let Some(wake_at) = open.wake_at {
+            self.wakes.remove(&(wake_at, id));
+        }
+        if let Some(plan) = open.plan {
+            self.counts[plan] -= 1;
+            self.by_path.remove(&open.path);
         }
     }
 
