@@ -80,7 +80,6 @@ async def until(websocket, expected):
 async def joined(websocket):
     """Until the server has taken it into the room: its pong comes after that."""
     await (await websocket.ping())
-    return websocket
 
 
 @row(1, "Counter", "`/`", "`websockets`, three at once")
@@ -100,7 +99,7 @@ async def counter(place):
         equal(orders[0][-1], state(3))
         await ann.send(json.dumps({"action": "times"}))
         equal((await event(ann))["code"], "unknown_action")
-        place.server.stderr.wait_for("unknown_action")
+        place.server.stderr.wait_for('refused unknown_action: no action "times"')
         await ann.send(PLUS)
         for client in clients:
             equal(await event(client), state(4))
