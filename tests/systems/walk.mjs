@@ -63,13 +63,15 @@ const steps = {
     return "the page says so";
   },
 
-  async "come back"() {
+  async back() {
     await untilShown(page, "#status", "Connected");
     return String(await valueOf(page));
   },
 
-  async press() {
-    const value = (await valueOf(page)) + 1n;
+  /** Others have made it `from`, which may be still on its way to this page. */
+  async press(from) {
+    await untilAllShow([page], from);
+    const value = BigInt(from) + 1n;
     await press(page, "Plus");
     await untilShown(page, "#pending", "Saved");
     await untilAllShow([page], value);
@@ -79,10 +81,11 @@ const steps = {
 };
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const answer = await steps[line]().then(
+  const [step, argument] = line.split(" ");
+  const answer = await steps[step](argument).then(
     (saw) => ({ saw }),
     (error) => ({ failed: String(error.message) }),
   );
-  console.log(JSON.stringify({ step: line, ...answer }));
+  console.log(JSON.stringify({ step, ...answer }));
 }
 await end();
