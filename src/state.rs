@@ -211,6 +211,11 @@ impl State {
         &self.clients
     }
 
+    /// Opens the rooms of the configuration that the journal says were removed.
+    pub fn open_fixed_rooms(&mut self) {
+        self.rooms.open_fixed();
+    }
+
     /// The entries that a journal still needs before anyone may act: rooms that it does not know,
     /// limits that have changed.
     pub fn missing_entries(&self, limits: DedupLimits, at: UnixMicros) -> Vec<Entry> {
@@ -445,7 +450,12 @@ impl State {
             && self.clients.get(client).is_none()
     }
 
-    /// The room's number in the journal, if its actions go through that.
+    /// Whether the room's actions go through the journal.
+    pub fn is_durable(&self, room: RoomId) -> bool {
+        self.rooms.get(room).is_some_and(|open| open.kind.is_durable())
+    }
+
+    /// The room's number in the journal, if it is there.
     pub fn number(&self, room: RoomId) -> Option<RoomNumber> {
         self.rooms.get(room)?.number
     }
@@ -483,7 +493,10 @@ impl State {
                 true
             }
             Some(_) => false,
-            None => true,
+            None => {
+                let last_id = self.clients.get(&author.client).map_or(0, |record| record.last_id);
+                author.id == last_id + 1
+            }
         }
     }
 
@@ -589,6 +602,7 @@ impl State {
         let result = open.room().apply(action, session, Moment { seq: 0, at });
         self.called(room);
         self.tell_result(room, Some(0), sender, result, out);
+        self.rooms.drop_if_empty(room);
     }
 
     /// Tells what was decided about an action that has no place in the order.

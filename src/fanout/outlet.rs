@@ -122,7 +122,7 @@ impl Outlet {
         }
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
@@ -149,8 +149,11 @@ impl Outlet {
                 self.trace(frame);
             }
             let overflow = self.outbox.borrow_mut().push(frame.clone(), sent, topic);
-            if overflow == Some(Topic::Message) {
-                self.request_close(CloseCode::TOO_SLOW);
+            match overflow {
+                Some(Topic::Message) => self.request_close(CloseCode::TOO_SLOW),
+                // It may be the task's turn to ask for the state, when all else is sent.
+                Some(_) => self.wake(),
+                None => {}
             }
         }
     }
@@ -158,7 +161,10 @@ impl Outlet {
     /// What may not be skipped was lost on the way here.
     pub(super) fn lose(&self, topic: Topic) {
         match topic {
-            Topic::Change => self.outbox.borrow_mut().lose_changes(),
+            Topic::Change => {
+                self.outbox.borrow_mut().lose_changes();
+                self.wake();
+            }
             Topic::Message => self.request_close(CloseCode::TOO_SLOW),
             Topic::State | Topic::Users => {}
         }
@@ -177,9 +183,11 @@ impl Outlet {
         outbox.is_behind() && outbox.is_empty() && !self.asked_for_state.replace(true)
     }
 
-    /// Whether the session may be read: not while its answers, or its actions, pile up.
+    /// Whether the session may be read: not before the room has greeted it, so that nothing is
+    /// answered ahead of that, and not while its answers, or its actions, pile up.
     pub fn may_read(&self) -> bool {
-        !self.is_draining()
+        self.hall.get().is_some()
+            && !self.is_draining()
             && !self.is_held.get()
             && self.in_flight_bytes.get() < MAX_IN_FLIGHT_BYTES
             && !self.outbox.borrow().is_full_of_answers()

@@ -131,6 +131,10 @@ pub async fn remove(
     let act = Act { place, sender, client: None, deed: Deed::Remove, cost: 0, permit };
     let events = worker.server.send(Post { act }).await.map_err(|_| Refusal::Stopping)?;
     match events.first() {
+        // Somebody else was faster.
+        Some(Event::Error(refused)) if refused.error.code == ErrorCode::NoSuchRoom => {
+            Err(Refusal::NoSuchRoom(path.to_string()))
+        }
         Some(Event::Error(_)) => Err(Refusal::NotDurable),
         _ => {
             log::info!("the room {path} was removed");
