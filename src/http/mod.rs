@@ -368,10 +368,13 @@ impl Server {
             (None, tls) => (tls?, "s"),
         };
         let address = listener::reachable(*address);
-        let rooms = &self.config.rooms;
-        match rooms.iter().find(|room| pages::of_kind(&room.kind).is_some()) {
-            Some(room) => Some(format!("open http{s}://{address}{} in a browser", room.path)),
-            None => Some(format!("connect to ws{s}://{address}{}", rooms.first()?.path)),
+        // A pattern is no room yet.
+        let mut rooms = self.config.rooms.iter().filter(|room| !room.path.contains('{'));
+        let first = rooms.clone().next();
+        match (rooms.find(|room| pages::of_kind(&room.kind).is_some()), first) {
+            (Some(room), _) => Some(format!("open http{s}://{address}{} in a browser", room.path)),
+            (None, Some(room)) => Some(format!("connect to ws{s}://{address}{}", room.path)),
+            (None, None) => Some(format!("open http{s}://{address}/web/ in a browser")),
         }
     }
 
