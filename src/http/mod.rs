@@ -507,6 +507,7 @@ fn accept(
         let timeout = config.limits.handshake_timeout;
         let accepting = Accepting {
             tls: tls.map(TlsAcceptor::from),
+            connections: factory.0.connections.clone(),
             handshake_timeout: timeout,
             // After the sessions' own timeout, which also tells the peer; the kernel's is for event
             // streams, whose actors do not run while their client does not read.

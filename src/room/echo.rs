@@ -183,6 +183,7 @@ mod tests {
             ("Data received as \"{message}\".  time: {local_time}", local(at.at)),
         ] {
             let mut room = open(serde_json::json!({ "template": template, "close_after": 1 }));
+            room.joined(SessionId(1), at.at);
             let effects = room.apply(&text("Ann"), Some(SessionId(1)), at).expect("never refused");
             let reply = Effect::Reply(Event::Message(text(&answer)));
             assert_eq!(effects, [reply, Effect::CloseSender], "{template}");
