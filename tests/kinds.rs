@@ -5,7 +5,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use support::{RawClient, TestServer, process::Process};
+use support::{HANDSHAKE, RawClient, TestServer, masked, process::Process};
 
 /// A chat at `/chat` in which 20,000 bytes may wait for a client.
 const CHAT: &str = "[delivery]\nmax_pending = \"20KB\"\n\
@@ -310,5 +310,21 @@ fn clocks_tick_for_each_or_for_all() {
     for client in &mut clients {
         while count(client) < newest + 3 {}
         assert_eq!(count(client), newest + 4, "all hear the same, and none is left out");
+    }
+}
+
+#[test]
+fn nothing_is_answered_ahead_of_the_greeting() {
+    let server = TestServer::start(CHAT);
+    for _ in 0..20 {
+        let mut client = RawClient::connect(server.address);
+        let request = HANDSHAKE.replace("{path}", "/chat");
+        let head = request.strip_suffix("\r\n").expect("an empty line ends the head");
+        let mut burst = format!("{head}Sec-WebSocket-Protocol: statesync.v1\r\n\r\n").into_bytes();
+        burst.extend(masked(0x81, b"junk"));
+        client.send_bytes(&burst);
+        client.read_head();
+        let order: Vec<_> = (0..3).map(|_| client.read_event()["type"].clone()).collect();
+        assert_eq!(order, ["welcome", "users", "error"]);
     }
 }
