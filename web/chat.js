@@ -48,6 +48,9 @@ let triesLeft = 0;
 let nextTry;
 /** Who is logged in. @type {Set<string>} */
 let people = new Set();
+/** They are drawn then. */
+let peopleSoon = 0;
+const alphabet = new Intl.Collator();
 /** Applied, and not told yet as a message. @type {{ text: string, seq: number }[]} */
 let applied = [];
 /** Refused since this page was not logged in: sent anew when it is. @type {string[]} */
@@ -69,7 +72,8 @@ page.composer.addEventListener("submit", (event) => {
 });
 page.text.addEventListener("keydown", (event) => {
   // Enter that ends the choice of a word in an input method sends nothing.
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  // (Safari says so by the key code alone.)
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
   event.preventDefault();
   send();
 });
@@ -84,6 +88,7 @@ connection.addEventListener("missed", ({ detail }) => {
   if (detail.isNewHistory) lines.clear();
   lines.note(detail.isNewHistory ? "The server began anew." : "Some messages in between are lost.");
   applied = [];
+  newestSeq = 0;
 });
 connection.addEventListener("ack", ({ detail }) => keepUntilTold(detail));
 connection.addEventListener("pending", showWaiting);
@@ -145,6 +150,7 @@ function notLoggedIn({ code, message }) {
   const isOldConnection = code === "name_taken" && mayBeOwn && triesLeft > 0;
   if (isOldConnection) {
     triesLeft -= 1;
+    clearTimeout(nextTry);
     nextTry = setTimeout(sayLogin, SAME_NAME_WAIT_MS);
     return notice.showCalm("The server still holds your name for the connection that was lost; trying again.");
   }
@@ -152,6 +158,8 @@ function notLoggedIn({ code, message }) {
   page.loginError.textContent =
     code === "name_taken" ? `“${name}” is here already. Take another name.` : sentence(message);
   page.name.value = name;
+  // It is somebody else's: what they say is not this page's, and the next connection does not ask for it.
+  name = "";
   showForms();
 }
 
@@ -245,7 +253,7 @@ function choicesFor(text) {
 
 /** @param {UsersDetail} detail */
 function showUsers({ count, users }) {
-  page.users.textContent = `${count} connected`;
+  page.users.textContent = `${counted(count, "user")} online`;
   if (!users) return;
   people = new Set(users);
   showPeople();
@@ -267,8 +275,14 @@ function showLeft({ name: who, time }) {
   showPeople();
 }
 
+/** Once for all who come and go between two pictures: after a restart everybody comes at once. */
 function showPeople() {
-  const names = [...people].sort((one, other) => one.localeCompare(other));
+  cancelAnimationFrame(peopleSoon);
+  peopleSoon = requestAnimationFrame(drawPeople);
+}
+
+function drawPeople() {
+  const names = [...people].sort(alphabet.compare);
   page.people.replaceChildren(
     ...names.map((who) => {
       const item = made("li", "", who === name && isIn ? "me" : "");
@@ -283,7 +297,10 @@ function showPeople() {
 function showError(error) {
   const { code, message, action, retry, id } = error;
   if (retry) {
-    if (id === null && code === "rate_limited") nextTry = setTimeout(sayLogin, error.retryAfterMs ?? SAME_NAME_WAIT_MS);
+    if (id === null && code === "rate_limited") {
+      clearTimeout(nextTry);
+      nextTry = setTimeout(sayLogin, error.retryAfterMs ?? SAME_NAME_WAIT_MS);
+    }
     if (code === "rate_limited") notice.showCalm("That was faster than the server takes it; the rest follows.");
     if (code === "not_durable") notice.showCalm("The server cannot save just now; trying again.");
     return;

@@ -7,10 +7,10 @@
  * @import { ErrorDetail, PatchDetail, StateDetail, StatusDetail } from "./statesync.js"
  */
 import { PatchError, applyPatch, difference, isEqual, valueAt } from "./json_patch.js";
-import { faultIn } from "./json_text.js";
+import { faultIn, jsonOf, writable } from "./json_text.js";
 import { Notice, StatusLine, adviceAfter, counted, element, elementOf, made, passTokenOn } from "./page.js";
 import { roomAddress, sentence, socketAddress } from "./page.js";
-import { Connection } from "./statesync.js";
+import { ActionError, Connection, parseExactly } from "./statesync.js";
 
 /** Bad JSON is told when somebody stops typing for so long: while one types, it is nearly always bad. */
 const FAULT_AFTER_MS = 400;
@@ -35,7 +35,7 @@ const page = {
 };
 const statusLine = new StatusLine();
 const notice = new Notice();
-const connection = new Connection(socketAddress());
+const connection = new Connection(socketAddress(), { parse: parseExactly });
 
 /** The value that the text was made from. `undefined`: none yet. @type {any} */
 let base;
@@ -51,6 +51,10 @@ const own = new Set();
 let isComposing = false;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let faultSoon;
+/** What the text says, as long as it is this one. @type {{ text: string, value: { value: any } | undefined } | undefined} */
+let lastRead;
+/** The line that `#fault-line` stands on. */
+let faultLine = 1;
 
 page.address.textContent = roomAddress().href;
 passTokenOn();
@@ -83,16 +87,14 @@ connection.addEventListener("error", ({ detail }) => showError(detail));
 
 /** @param {any} value */
 function format(value) {
-  return JSON.stringify(value, null, 2);
+  return jsonOf(value, 2);
 }
 
 /** @returns {{ value: any } | undefined} nothing, if the text is no JSON */
 function written() {
-  try {
-    return { value: JSON.parse(page.text.value) };
-  } catch {
-    return undefined;
-  }
+  const text = page.text.value;
+  if (lastRead?.text !== text) lastRead = { text, value: faultIn(text) ? undefined : { value: parseExactly(text) } };
+  return lastRead.value;
 }
 
 /** Something is in the text that is neither saved nor being saved. */
@@ -208,16 +210,17 @@ async function send(value, ops) {
   page.saved.textContent = connection.status.status === "connected" ? "Saving…" : "Saved when the connection is back.";
   showTools();
   try {
-    const { seq } = await connection.act({ action: "patch", ops });
+    const { seq } = await connection.act({ action: "patch", ops: writable(ops) });
     savedAt = seq ?? 0;
     isBehind = seq === null;
     if (seq !== null) own.add(seq);
     base = value;
     page.saved.textContent = "Saved";
     notice.clearCalm();
-  } catch {
-    // An event has told why. The text stays, and is an edit still.
+  } catch (error) {
+    // An event has told why, if it was taken. The text stays, and is an edit still.
     page.saved.textContent = "";
+    if (!(error instanceof ActionError)) notice.show("Not saved: this is nested too deeply.");
   }
   saving = undefined;
   takeIn();
@@ -288,7 +291,7 @@ function placeItem(place, theirs) {
  */
 function shortly(value, place) {
   try {
-    const text = JSON.stringify(valueAt(value, place));
+    const text = jsonOf(valueAt(value, place));
     return text.length > 80 ? `${text.slice(0, 79)}…` : text;
   } catch {
     return "gone";
@@ -333,6 +336,7 @@ function showFault() {
   const fault = base === undefined ? undefined : faultIn(page.text.value);
   page.text.setAttribute("aria-invalid", String(fault !== undefined));
   page.faultLine.hidden = page.showFault.hidden = fault === undefined;
+  faultLine = fault?.line ?? 1;
   const text = fault ? `Line ${fault.line}, column ${fault.column}: ${fault.message}` : "";
   if (page.fault.textContent !== text) page.fault.textContent = text;
   placeFaultLine();
@@ -341,9 +345,8 @@ function showFault() {
 /** On the line in the text: as far down as that is scrolled. */
 function placeFaultLine() {
   if (page.faultLine.hidden) return;
-  const { line } = faultIn(page.text.value) ?? { line: 1 };
   const { lineHeight, paddingTop } = getComputedStyle(page.text);
-  const top = parseFloat(paddingTop) + (line - 1) * parseFloat(lineHeight) - page.text.scrollTop;
+  const top = parseFloat(paddingTop) + (faultLine - 1) * parseFloat(lineHeight) - page.text.scrollTop;
   page.faultLine.style.transform = `translateY(${top}px)`;
 }
 
@@ -386,7 +389,10 @@ function showStatus(detail) {
   statusLine.show(detail);
   if (detail.status === "connected") notice.clearCalm();
   // A new connection may be to another history.
-  if (detail.status === "connected") savedAt = 0;
+  if (detail.status === "connected") {
+    savedAt = 0;
+    own.clear();
+  }
   if (detail.status === "closed") {
     page.text.readOnly = true;
     const advice = adviceAfter(detail.code);

@@ -17,19 +17,60 @@ const WORD = /[\p{L}\p{N}_$.+-]+/uy;
 /** A string up to what is wrong in it, or to its end. */
 const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*/y;
 
+/** Browsers have it where `parseExactly` reads bigints: both or neither. */
+const { rawJSON } = /** @type {{ rawJSON?: (text: string) => unknown }} */ (JSON);
+
+/**
+ * The JSON of a value that `parseExactly` has read: bigints are whole numbers.
+ *
+ * @param {any} value
+ * @param {number} [indent]
+ */
+export function jsonOf(value, indent) {
+  return JSON.stringify(value, (_key, inner) => exactly(inner), indent);
+}
+
+/**
+ * The same value, with its bigints as `JSON.stringify` takes them.
+ *
+ * @param {any} value
+ * @returns {any}
+ */
+export function writable(value) {
+  if (typeof value !== "object" || value === null) return exactly(value);
+  if (Array.isArray(value)) return value.map(writable);
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, writable(inner)]));
+}
+
+/** @param {unknown} value */
+function exactly(value) {
+  return typeof value === "bigint" && rawJSON ? rawJSON(String(value)) : value;
+}
+
 /**
  * @param {string} text
  * @returns {Fault | undefined} nothing, if it is JSON
  */
 export function faultIn(text) {
   try {
-    JSON.parse(text);
+    JSON.parse(text, finite);
     return undefined;
   } catch {
     const { index, message } = new Reader(text).fault();
     const before = text.slice(0, index).split("\n");
     return { index, line: before.length, column: (before.at(-1)?.length ?? 0) + 1, message };
   }
+}
+
+/**
+ * JavaScript makes Infinity of a number that is too large, and `null` of that.
+ *
+ * @param {string} _key
+ * @param {unknown} value
+ */
+function finite(_key, value) {
+  if (typeof value === "number" && !Number.isFinite(value)) throw new RangeError("this number is too large");
+  return value;
 }
 
 class Wrong extends Error {
@@ -88,6 +129,7 @@ class Reader {
     if (/^-?\d/.test(word)) {
       this.#index = start;
       if (this.#take(NUMBER) !== word) this.#fail("this is no number", start);
+      if (!Number.isFinite(Number(word))) this.#fail("this number is too large", start);
       return;
     }
     if (this.#text[start] === "'") this.#fail("a text stands in double quotes", start);
