@@ -15,6 +15,7 @@ mod pages;
 mod refusal;
 mod routes;
 mod sse;
+mod unread;
 mod upgrade;
 mod worker;
 
