@@ -41,7 +41,9 @@ pub fn target(bytes: &[u8]) {
     check_signed(&rest, path);
     let patterns = ["/", "/docs/{name}", "/{name}/end"];
     for pattern in patterns.map(|text| PathPattern::parse(text).expect("a pattern")) {
-        assert!(!pattern.matches(path) || !path.contains(['%', '\0', '\\']) && !path.contains(".."));
+        assert!(
+            !pattern.matches(path) || !path.contains(['%', '\0', '\\']) && !path.contains("..")
+        );
     }
     assert!(head::last_event_id(headers).is_none_or(|position| position <= MAX_ID));
     head::wants_event_stream(headers);
@@ -131,9 +133,9 @@ fn check_token(request: &Request, query: &str) {
         name.as_str().contains(token)
             || match name.as_str() {
                 "authorization" | "proxy-authorization" | "cookie" => false,
-                "sec-websocket-protocol" => value.split(',').any(|name| {
-                    !name.trim().starts_with(SUBPROTOCOL) && name.contains(token)
-                }),
+                "sec-websocket-protocol" => value
+                    .split(',')
+                    .any(|name| !name.trim().starts_with(SUBPROTOCOL) && name.contains(token)),
                 _ => value.contains(token) || format!("{value:?}").contains(token),
             }
     });
