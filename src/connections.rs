@@ -26,6 +26,7 @@ struct Shared {
     count: watch::Sender<usize>,
     rates: Rates,
     knocks: Option<AddressRates>,
+    handshakes: Option<AddressRates>,
     actions: Option<AddressRates>,
 }
 
@@ -44,11 +45,29 @@ impl Connections {
         let by_address = Mutex::default();
         let count = watch::Sender::new(0);
         let knocks = AddressRates::new(rates.connections_per_second_per_address);
+        let handshakes = AddressRates::new(rates.connections_per_second_per_address);
         let actions = AddressRates::new(rates.actions_per_second_per_address);
-        Self(Arc::new(Shared { max, max_per_address, by_address, count, rates, knocks, actions }))
+        Self(Arc::new(Shared {
+            max,
+            max_per_address,
+            by_address,
+            count,
+            rates,
+            knocks,
+            handshakes,
+            actions,
+        }))
     }
 
-    /// Whether `address` may begin a session now.
+    /// Whether `address` may begin a TLS handshake now, which costs a signature.
+    ///
+    /// # Errors
+    /// After how long it may.
+    pub fn shake_hands(&self, address: IpAddr) -> Result<(), Duration> {
+        self.0.handshakes.as_ref().map_or(Ok(()), |rates| rates.take(network(address)))
+    }
+
+    /// Whether `address` may begin a session, or ask for a room, now.
     ///
     /// # Errors
     /// After how long it may.

@@ -27,6 +27,12 @@
 //! # }
 //! ```
 
+//! # Rooms of one's own
+//!
+//! A kind of room implements [`room::RoomKind`] and [`room::Room`], and is added with
+//! [`Builder::room_kind`]; [`Server::feed`] pushes into a room from the program itself.
+//! `docs/rooms.md` walks through one, and `examples/` has several.
+
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -14,7 +14,7 @@ mod recovery;
 
 pub use recovery::{Recovered, StartupError};
 
-use order::Pending;
+use order::{Pending, Told, Waiting as WaitingForRoom};
 use recovery::Unsaved;
 
 use crate::{
@@ -46,6 +46,10 @@ const MAX_BATCH: usize = 1024;
 /// size and the time of a start, about a tenth of a second for so many entries of a counter.
 const SNAPSHOT_ENTRIES: usize = 100_000;
 const SNAPSHOT_BYTES: usize = 64 * 1024 * 1024;
+
+/// Idle rooms are put away so often at least, a few at a time: each is saved, and nobody should wait
+/// for thousands of that.
+const PUT_AWAY_EVERY: Duration = Duration::from_secs(1);
 
 /// A session comes into a room.
 #[derive(Debug, ActixMessage)]
@@ -144,13 +148,15 @@ pub struct StateServer {
     /// Times handed to [`State`] count from here.
     start: Instant,
     last_entry_time: UnixMicros,
+    /// When that was, by the clock that is never set.
+    last_entry_at: Instant,
     batch: Vec<Act>,
     /// Durable rooms that are to be woken.
     due: Vec<RoomId>,
     /// What the journal was given and has not answered for, and what waits behind that.
     pending: VecDeque<Pending>,
     /// Rooms on their way into the journal, and the actions that wait for that.
-    opening: HashMap<RoomId, Vec<Act>>,
+    opening: HashMap<RoomId, Vec<WaitingForRoom>>,
     /// What was applied since the last snapshot.
     unsaved: Unsaved,
     deliveries: Vec<Delivery>,
@@ -190,6 +196,7 @@ impl StateServer {
     ) -> Self {
         Self {
             last_entry_time: state.last_at(),
+            last_entry_at: Instant::now(),
             state,
             journal: Some(journal),
             parcels: inboxes.iter().map(|_| Vec::new()).collect(),
@@ -217,9 +224,13 @@ impl StateServer {
         self.start.elapsed()
     }
 
-    /// The time for new entries: the wall clock's, but never before the last entry's.
+    /// The time for new entries: the wall clock's, but it always goes on from the last entry's.
     fn entry_time(&mut self) -> UnixMicros {
-        self.last_entry_time = self.last_entry_time.max(wall_clock());
+        let now = Instant::now();
+        // A wall clock that is set back, or was ahead once, must not stop the time of the rooms.
+        let passed = now.duration_since(self.last_entry_at).as_micros() as i64;
+        let at_least = UnixMicros(self.last_entry_time.0.saturating_add(passed));
+        (self.last_entry_time, self.last_entry_at) = (at_least.max(wall_clock()), now);
         self.last_entry_time
     }
 
@@ -394,7 +405,7 @@ impl Actor for StateServer {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.spawn(EndOfTurn);
         // Often enough that a room is put away a quarter late at most.
-        let interval = (self.times.room_idle_timeout / 4).max(Duration::from_millis(10));
+        let interval = (self.times.room_idle_timeout / 4).min(PUT_AWAY_EVERY);
         ctx.run_interval(interval, |this, _| {
             let now = this.now();
             if let Some(since) = now.checked_sub(this.times.room_idle_timeout) {
@@ -442,7 +453,7 @@ impl Handler<Leave> for StateServer {
         let Visitor { session, client, .. } = visitor;
         let left = self.state.leave(session, client, times, &mut self.deliveries);
         if let Some((room, effects)) = left.filter(|(_, effects)| !effects.is_empty()) {
-            self.tell_in_order(Pending::Told { room, sender: None, effects, cost: 0 });
+            self.tell_in_order(Told { room, sender: None, effects, cost: 0 });
         }
         self.deliver_if_many();
     }

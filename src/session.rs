@@ -422,11 +422,12 @@ impl Dialogue {
             Ok(read) => read,
             Err(error) => return self.refuse(error, None),
         };
-        let decoded = match self.plan.access.rights.act {
-            true => self.plan.kind.decode(Input::Action(action, self.plan.dialect)),
-            false => Err(ActionError::new(ErrorCode::Forbidden, "you may not act in this room")),
-        };
-        match decoded {
+        if !self.plan.access.rights.act {
+            // Not in the order: who may only read must not fill the journal.
+            let error = ActionError::new(ErrorCode::Forbidden, "you may not act in this room");
+            return self.refuse(error, id);
+        }
+        match self.plan.kind.decode(Input::Action(action, self.plan.dialect)) {
             Ok(action) => self.send(id, Deed::Apply(action), None),
             // What is no action uses up its number all the same, so it has its place in the order.
             Err(error) if id.is_some() && self.plan.client.is_some() => {

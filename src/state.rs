@@ -79,6 +79,8 @@ pub struct View {
     pub path: Arc<str>,
     /// The name of its kind.
     pub kind: &'static str,
+    /// It is there; if not, it is shown as it would be.
+    pub is_made: bool,
     /// How many sessions are in it.
     pub users: usize,
     /// The position of its state.
@@ -207,6 +209,11 @@ impl State {
     /// The clients that are known.
     pub fn clients(&self) -> &Clients {
         &self.clients
+    }
+
+    /// Opens the rooms of the configuration that the journal says were removed.
+    pub fn open_fixed_rooms(&mut self) {
+        self.rooms.open_fixed();
     }
 
     /// The entries that a journal still needs before anyone may act: rooms that it does not know,
@@ -362,10 +369,6 @@ impl State {
         }
     }
 
-    fn speech(&self, room: RoomId) -> Speech {
-        self.rooms.get(room).map_or(Speech::Plain, |open| open.kind.speech())
-    }
-
     fn welcome(&self, room: RoomId, visitor: &Visitor, missed: bool) -> Event {
         let open = self.rooms.get(room);
         let record = visitor.client.and_then(|client| self.clients.get(&client));
@@ -416,18 +419,18 @@ impl State {
         (now, at): (Duration, UnixMicros),
         out: &mut Vec<Delivery>,
     ) -> Option<(RoomId, Vec<Effect>)> {
-        let Seat { room, .. } = self.sessions.remove(&session.id)?;
         if let Some(client) = client
             && self.acts_for(&client, session)
         {
             self.holders.remove(&client);
         }
+        let Seat { room, .. } = self.sessions.remove(&session.id)?;
         let open = self.rooms.get_mut(room)?;
         open.users -= 1;
         open.used_at = now;
         let effects = open.room().left(session.id, at);
         self.called(room);
-        if self.speech(room) == Speech::Events {
+        if !self.is_plain(room) {
             self.tell_users(room, now, out);
         }
         self.rooms.drop_if_empty(room);
@@ -447,7 +450,12 @@ impl State {
             && self.clients.get(client).is_none()
     }
 
-    /// The room's number in the journal, if its actions go through that.
+    /// Whether the room's actions go through the journal.
+    pub fn is_durable(&self, room: RoomId) -> bool {
+        self.rooms.get(room).is_some_and(|open| open.kind.is_durable())
+    }
+
+    /// The room's number in the journal, if it is there.
     pub fn number(&self, room: RoomId) -> Option<RoomNumber> {
         self.rooms.get(room)?.number
     }
@@ -463,8 +471,9 @@ impl State {
         if author.is_some_and(|author| !self.take_turn(author, session)) {
             return (Deed::Query, None);
         }
-        let (Deed::Apply(action), Some(open)) = (deed, self.rooms.get_mut(room)) else {
-            return (Deed::Refuse, None);
+        let (action, open) = match (deed, self.rooms.get_mut(room)) {
+            (Deed::Apply(action), Some(open)) => (action, open),
+            (deed, _) => return (deed, None),
         };
         let admitted = open.room().admit(action, session.id, at);
         self.called(room);
@@ -484,7 +493,10 @@ impl State {
                 true
             }
             Some(_) => false,
-            None => true,
+            None => {
+                let last_id = self.clients.get(&author.client).map_or(0, |record| record.last_id);
+                author.id == last_id + 1
+            }
         }
     }
 
@@ -509,7 +521,7 @@ impl State {
         let turn = entry.author.map_or(Turn::Next, |author| self.clients.turn(author, entry.at));
         let verdict = sender.as_mut().and_then(|sender| sender.verdict.take());
         if turn == Turn::Next && entry.deed != Deed::Query {
-            let (from, result) = self.carry_out(room, entry, sender.as_ref(), verdict);
+            let (from, result) = self.carry_out(room, entry, sender.as_ref(), verdict, out);
             if let Some(author) = entry.author {
                 self.clients.decide(author, position, entry.at, result.is_err());
                 if let Some(holder) = self.holders.get_mut(&author.client) {
@@ -532,8 +544,13 @@ impl State {
         entry: &ActEntry,
         sender: Option<&Sender>,
         verdict: Option<Result<Vec<Effect>, ActionError>>,
+        out: &mut Vec<Delivery>,
     ) -> (Option<u64>, Result<Vec<Effect>, ActionError>) {
-        let Some(open) = self.rooms.get_mut(room) else { return (None, Ok(Vec::new())) };
+        let Some(open) = self.rooms.get_mut(room) else {
+            // It was removed while this was on its way.
+            let error = ActionError::new(ErrorCode::NoSuchRoom, "the room was removed");
+            return (None, Err(error));
+        };
         let (before, when) = (open.seq, Moment { seq: self.position, at: entry.at });
         let session = sender.map(|sender| sender.session.id);
         let refusal = ActionError::new(ErrorCode::Refused, "no action of this room");
@@ -541,6 +558,10 @@ impl State {
             Deed::Apply(action) => open.room().apply(action, session, when),
             Deed::Wake => Ok(open.room().woken(when)),
             Deed::Refuse => return (None, Err(verdict.and_then(Result::err).unwrap_or(refusal))),
+            Deed::Remove => {
+                self.remove_room(room, out);
+                return (None, Ok(Vec::new()));
+            }
             Deed::Pass | Deed::Query => return (None, verdict.unwrap_or(Ok(Vec::new()))),
         };
         if result.as_ref().is_ok_and(|effects| effects.iter().any(Effect::is_for_all)) {
@@ -548,6 +569,23 @@ impl State {
         }
         self.called(room);
         (Some(before), result)
+    }
+
+    /// The room at a place, if there is one.
+    pub fn room_at(&self, place: &Place) -> Option<RoomId> {
+        self.rooms.at(&place.path)
+    }
+
+    /// Gives a room up with all that it keeps and all who are in it.
+    pub fn remove_room(&mut self, room: RoomId, out: &mut Vec<Delivery>) {
+        let code = CloseCode::NO_SUCH_ROOM;
+        self.sessions.retain(|_, seat| {
+            if seat.room == room {
+                out.push(Delivery::Close { session: seat.address, code });
+            }
+            seat.room != room
+        });
+        self.rooms.remove(room);
     }
 
     /// Applies an action of a room that keeps nothing.
@@ -564,6 +602,7 @@ impl State {
         let result = open.room().apply(action, session, Moment { seq: 0, at });
         self.called(room);
         self.tell_result(room, Some(0), sender, result, out);
+        self.rooms.drop_if_empty(room);
     }
 
     /// Tells what was decided about an action that has no place in the order.
@@ -622,7 +661,7 @@ impl State {
             let kind = self.rooms.plan(place)?.kind.clone();
             let value = kind.open().state();
             let path = place.path.clone();
-            return Some(View { path, kind: kind.name(), users: 0, seq: 0, value });
+            return Some(View { path, kind: kind.name(), is_made: false, users: 0, seq: 0, value });
         };
         let open = self.rooms.get_mut(room)?;
         Some(View { value: open.room().state(), ..open.view() })
@@ -646,6 +685,8 @@ impl State {
         let effects = match (result, sender) {
             (Ok(effects), _) => effects,
             (Err(_), None) => return,
+            // Who is in a room of plain text is told nothing but its own messages.
+            (Err(_), Some(sender)) if self.is_plain(room) && !sender.session.is_outside() => return,
             (Err(error), Some(sender)) => return out.push(sender.refuse(error)),
         };
         if let Some(Sender { session, id: Some(id), .. }) = sender {
@@ -685,6 +726,10 @@ impl State {
                 Some(Delivery::Close { session: sender?, code: CloseCode::NORMAL })
             }
         }));
+    }
+
+    fn is_plain(&self, room: RoomId) -> bool {
+        self.rooms.get(room).is_some_and(|open| open.kind.speech() == Speech::Plain)
     }
 
     fn seq(&self, room: RoomId) -> u64 {

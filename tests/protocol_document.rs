@@ -129,6 +129,7 @@ fn the_asyncapi_document_has_the_codes_of_all_refused_requests() {
         Refusal::BodyTooLarge(1),
         Refusal::BodyTooSlow,
         Refusal::BadBody,
+        Refusal::NotDurable,
         Refusal::Stopping,
         Refusal::Unauthorized(Unauthorized::NoToken),
         Refusal::DifferentTokens,

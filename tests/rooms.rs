@@ -235,3 +235,48 @@ fn a_body_that_does_not_come_is_not_waited_for() {
     let head = client.read_head();
     assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
 }
+
+#[test]
+fn who_administers_a_room_can_remove_it_and_it_stays_removed() {
+    let directory = tempfile::tempdir().expect("a temporary folder");
+    let toml = format!(
+        "[journal]\npath = {:?}\n[auth]\nkind = \"token\"\n\
+         [[auth.token]]\ntoken = \"anns-token\"\nsubject = \"ann\"\nrights = [\"read\", \"act\"]\n\
+         [[auth.token]]\ntoken = \"roots-token\"\nsubject = \"root\"\n\
+         rights = [\"read\", \"act\", \"administer\"]\n{COUNTERS}max_rooms = 2\n",
+        directory.path().join("data")
+    );
+    let with = |address, line: &str, token: &str, body: &str| {
+        let headers = format!("Accept: application/json\r\nAuthorization: Bearer {token}\r\n");
+        ask(address, line, &headers, body)
+    };
+    let (mut process, address) = Process::serve(&toml);
+    for name in ["a", "b"] {
+        assert_eq!(
+            with(address, &format!("POST /counters/{name}"), "anns-token", PLUS).status,
+            200
+        );
+    }
+    let mut reader = RawClient::connect(address);
+    reader.ask("/counters/a", "Authorization: Bearer anns-token\r\n");
+    reader.wait_for_state(1);
+    assert_eq!(with(address, "DELETE /counters/a", "anns-token", "").status, 403);
+    assert_eq!(with(address, "DELETE /counters/a", "roots-token", "").status, 204);
+    assert_eq!(reader.read().close_code(), Some(4404), "who is in it is let go");
+    assert_eq!(with(address, "DELETE /counters/a", "roots-token", "").status, 404);
+    let shown = with(address, "GET /counters/a", "anns-token", "").json();
+    assert_eq!((&shown["value"], &shown["seq"]), (&json!(0), &json!(0)), "nothing of it is left");
+    // Its place is free for another.
+    assert_eq!(with(address, "POST /counters/c", "anns-token", PLUS).status, 200);
+    process.signal("KILL");
+    process.wait();
+    let (_process, address) = Process::serve(&toml);
+    let list = with(address, "GET /api/rooms", "anns-token", "").json();
+    let paths: Vec<_> =
+        list["rooms"].as_array().expect("a list").iter().map(|r| &r["path"]).collect();
+    assert_eq!(paths, ["/counters/b", "/counters/c"]);
+    for name in ["b", "c"] {
+        let shown = with(address, &format!("GET /counters/{name}"), "anns-token", "").json();
+        assert_eq!(shown["value"], 1, "{name}");
+    }
+}

@@ -38,6 +38,7 @@ export const CLOSE_CODES = Object.freeze([
   { first: 1013, last: 1013, comesBack: true, meaning: "the server is too busy" },
   { first: 4401, last: 4401, comesBack: false, meaning: "there is no valid token, or it has expired" },
   { first: 4403, last: 4403, comesBack: false, meaning: "this client may not enter this room" },
+  { first: 4404, last: 4404, comesBack: false, meaning: "the room was removed" },
   { first: 4409, last: 4409, comesBack: false, meaning: "another connection has taken this client's place" },
   { first: 4429, last: 4429, comesBack: false, meaning: "this client went on sending though it was told to wait" },
   { first: 4400, last: 4499, comesBack: false, meaning: "the server has refused this client" },

@@ -324,14 +324,13 @@ pub(super) fn auth(reader: &mut Reader<'_>, server: &Server) -> Auth {
 
 /// Reports what does not go together.
 fn check(reader: &mut Reader<'_>, auth: &Auth, server: &Server) {
-    let exposed = server.bind.iter().find(|address| !value::is_loopback(address));
-    match (auth.kind, exposed) {
-        (AuthKind::None, Some(address)) if !auth.open_to_all => {
+    match (auth.kind, server.exposed()) {
+        (AuthKind::None, Some((key, address))) if !auth.open_to_all => {
             let message = format!(
                 "\"none\" lets anybody who reaches {address} act: set kind = \"token\" or \
                  \"jwt\", or, if that is meant, write open_to_all = true under [auth]"
             );
-            reader.contradiction("auth.kind", "server.bind", message);
+            reader.contradiction("auth.kind", key, message);
         }
         (AuthKind::Token | AuthKind::Jwt, _) if auth.open_to_all => {
             let message = "goes only with kind = \"none\"; with others, say in a [[room]] who may \

@@ -328,6 +328,15 @@ impl PartialEq for Room {
 
 impl Eq for Room {}
 
+impl Server {
+    /// The first address that other machines can reach, plain or TLS, and its key.
+    fn exposed(&self) -> Option<(&'static str, &String)> {
+        let plain = self.bind.iter().map(|address| ("server.bind", address));
+        let tls = self.tls.bind.iter().map(|address| ("server.tls.bind", address));
+        plain.chain(tls).find(|(_, address)| !value::is_loopback(address))
+    }
+}
+
 impl Config {
     /// Reads `file`, or [`DEFAULT_TOML`] where there is none, and the variables that begin with
     /// `STATESYNC__` in `environment`. Variables win over the file.
@@ -416,14 +425,7 @@ impl Config {
 
     /// What is harmless only as long as no other machine can connect.
     fn exposure_warnings(&self) -> Vec<String> {
-        let is_exposed = |address: &&String| !value::is_loopback(address);
-        let Server { bind, tls, .. } = &self.server;
-        let exposed = |bind: &Vec<String>| bind.iter().find(is_exposed).cloned();
-        let (key, address) = match (exposed(bind), exposed(&tls.bind)) {
-            (Some(address), _) => ("server.bind", address),
-            (None, Some(address)) => ("server.tls.bind", address),
-            (None, None) => return Vec::new(),
-        };
+        let Some((key, address)) = self.server.exposed() else { return Vec::new() };
         let allows = |rule| self.origins.allow.contains(&rule);
         let checks = [
             (

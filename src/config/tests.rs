@@ -276,7 +276,7 @@ fn each_mistake_is_named_with_its_place() {
         ),
         // TLS.
         (
-            "[server.tls]\nbind = \"a:1\"",
+            "[server.tls]\nbind = \"localhost:1\"",
             "2:8: server.tls.bind: TLS needs a certificate: set server.tls.cert to its PEM file (`statesync cert` makes one for development)",
         ),
         (
@@ -288,8 +288,8 @@ fn each_mistake_is_named_with_its_place() {
             "2:7: server.tls.key: a key without a certificate: set server.tls.cert and server.tls.bind",
         ),
         (
-            "[server]\nbind = \"a:1\"\n[server.tls]\nbind = \"a:1\"\ncert = \"a.pem\"",
-            "4:8: server.tls.bind: \"a:1\" is in server.bind as well: TLS needs a port of its own",
+            "[server]\nbind = \"[::1]:1\"\n[server.tls]\nbind = \"[::1]:1\"\ncert = \"a.pem\"",
+            "4:8: server.tls.bind: \"[::1]:1\" is in server.bind as well: TLS needs a port of its own",
         ),
         (
             "[server]\nbind = []\n[server.tls]\nbind = []",
@@ -306,6 +306,10 @@ fn each_mistake_is_named_with_its_place() {
         ),
         (
             "[server]\nbind = \"0.0.0.0:1\"",
+            "2:8: auth.kind: \"none\" lets anybody who reaches 0.0.0.0:1 act: set kind = \"token\" or \"jwt\", or, if that is meant, write open_to_all = true under [auth]",
+        ),
+        (
+            "[server.tls]\nbind = \"0.0.0.0:1\"\ncert = \"a.pem\"",
             "2:8: auth.kind: \"none\" lets anybody who reaches 0.0.0.0:1 act: set kind = \"token\" or \"jwt\", or, if that is meant, write open_to_all = true under [auth]",
         ),
         (
@@ -679,7 +683,7 @@ fn what_is_open_to_others_is_warned_of() {
         assert!(warning.starts_with("server.bind has 0.0.0.0:1, which is not loopback, and "));
         assert!(warning.contains(key), "{warning}, want {key} in it");
     }
-    let tls = "[server.tls]\nbind = \"[::]:443\"\ncert = \"a.pem\"";
+    let tls = "[server.tls]\nbind = \"[::]:443\"\ncert = \"a.pem\"\n[auth]\nopen_to_all = true";
     let warnings = parse(tls).unwrap().warnings();
     assert!(warnings[0].starts_with("server.tls.bind has [::]:443, which"), "{warnings:#?}");
     let local = "[server]\nbind = [\"localhost:1\", \"127.8.0.1:1\", \"[::1]:1\", \"a.localhost:1\"]\n\

@@ -232,6 +232,8 @@ impl Inner {
             hall.rings.push(Ring { form, outlets: Vec::new(), turn: Turn::default() });
         }
         let Some(ring) = hall.ring(form) else { return };
+        // It may be read from here on.
+        outlet.wake();
         outlet.hall.set(Some(Place { room, index: ring.outlets.len() }));
         outlet.turn_mark.set(ring.turn.frames.len());
         ring.outlets.push(outlet);

@@ -128,7 +128,12 @@ impl Waiting {
         let mut seen = HashSet::new();
         self.parcels.reverse();
         self.parcels.retain_mut(|parcel| {
-            let Parcel::Broadcast { room, topic, .. } = *parcel else { return true };
+            let (room, topic) = match parcel {
+                Parcel::Broadcast { room, topic, .. } | Parcel::Lost(room, topic) => {
+                    (*room, *topic)
+                }
+                _ => return true,
+            };
             let is_newest = seen.insert((room, topic));
             if is_newest && matches!(topic, Topic::Change | Topic::Message) {
                 *parcel = Parcel::Lost(room, topic);

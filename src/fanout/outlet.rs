@@ -122,7 +122,7 @@ impl Outlet {
         }
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
@@ -149,8 +149,11 @@ impl Outlet {
                 self.trace(frame);
             }
             let overflow = self.outbox.borrow_mut().push(frame.clone(), sent, topic);
-            if overflow == Some(Topic::Message) {
-                self.request_close(CloseCode::TOO_SLOW);
+            match overflow {
+                Some(Topic::Message) => self.request_close(CloseCode::TOO_SLOW),
+                // It may be the task's turn to ask for the state, when all else is sent.
+                Some(_) => self.wake(),
+                None => {}
             }
         }
     }
@@ -158,7 +161,10 @@ impl Outlet {
     /// What may not be skipped was lost on the way here.
     pub(super) fn lose(&self, topic: Topic) {
         match topic {
-            Topic::Change => self.outbox.borrow_mut().lose_changes(),
+            Topic::Change => {
+                self.outbox.borrow_mut().lose_changes();
+                self.wake();
+            }
             Topic::Message => self.request_close(CloseCode::TOO_SLOW),
             Topic::State | Topic::Users => {}
         }
@@ -177,9 +183,11 @@ impl Outlet {
         outbox.is_behind() && outbox.is_empty() && !self.asked_for_state.replace(true)
     }
 
-    /// Whether the session may be read: not while its answers, or its actions, pile up.
+    /// Whether the session may be read: not before the room has greeted it, so that nothing is
+    /// answered ahead of that, and not while its answers, or its actions, pile up.
     pub fn may_read(&self) -> bool {
-        !self.is_draining()
+        self.hall.get().is_some()
+            && !self.is_draining()
             && !self.is_held.get()
             && self.in_flight_bytes.get() < MAX_IN_FLIGHT_BYTES
             && !self.outbox.borrow().is_full_of_answers()
@@ -320,11 +328,12 @@ impl Outlet {
     pub(super) fn offer(&self, turn: &Turn) {
         match &self.link {
             _ if self.is_closed.get() => {}
-            Link::Socket(socket) if self.turn_mark.get() == 0 && self.is_flushed(socket) => {
-                self.write_now(socket, turn);
-            }
-            Link::Socket(socket) if self.turn_mark.get() == 0 && self.has_few_queued(socket) => {
-                self.write_behind(socket, turn);
+            Link::Socket(socket) if self.takes_whole_turn(socket) => {
+                let is_empty = self.outbox.borrow().is_empty();
+                match is_empty {
+                    true => self.write_now(socket, turn),
+                    false => self.write_behind(socket, turn),
+                }
             }
             _ => {
                 self.catch_up(turn);
@@ -334,13 +343,12 @@ impl Outlet {
         self.turn_mark.set(0);
     }
 
-    fn is_flushed(&self, socket: &WriteHalf) -> bool {
-        self.outbox.borrow().is_empty() && !socket.holds_bytes()
-    }
-
-    /// Whether what is queued fits into one write with a turn.
-    fn has_few_queued(&self, socket: &WriteHalf) -> bool {
-        self.outbox.borrow().len() < MAX_FRAMES_IN_A_WRITE && !socket.holds_bytes()
+    /// Whether the turn may go out as it is, in one write with the little that is queued: nothing of
+    /// it was given, is held back, or is a change that builds on one that was skipped.
+    fn takes_whole_turn(&self, socket: &WriteHalf) -> bool {
+        let outbox = self.outbox.borrow();
+        let is_open = self.turn_mark.get() == 0 && !socket.holds_bytes();
+        is_open && !outbox.is_behind() && outbox.len() < MAX_FRAMES_IN_A_WRITE
     }
 
     fn write_now(&self, socket: &WriteHalf, turn: &Turn) {

@@ -4,6 +4,7 @@
 
 use super::{listener, upgrade};
 use crate::{
+    connections::Connections,
     logging::log_limited,
     socket::{MAX_HELD_BYTES, Socket},
 };
@@ -24,6 +25,8 @@ const TLS_REQUIRED: &str = r#"{"type":"error","code":"tls_required","message":"t
 pub struct Accepting {
     /// The TLS that the listener speaks, if it does.
     pub tls: Option<TlsAcceptor>,
+    /// How fast an address may begin TLS handshakes.
+    pub connections: Connections,
     /// How long the TLS handshake may take.
     pub handshake_timeout: Duration,
     /// See [`listener::prepare`].
@@ -42,6 +45,11 @@ impl Accepting {
         listener::prepare(&tcp, self.user_timeout);
         let peer = tcp.peer_addr().ok();
         let Some(tls) = self.tls else { return Ok((Socket::Plain(tcp), peer)) };
+        if let Some(Err(_)) = peer.map(|peer| self.connections.shake_hands(peer.ip())) {
+            // Without TLS there are no words for it.
+            log_limited!(log::Level::Info, "refused: an address begins too many TLS handshakes");
+            return Err(DispatchError::Io(ErrorKind::ConnectionRefused.into()));
+        }
         let handshake = timeout(self.handshake_timeout, shake_hands(&tls, tcp));
         let result = handshake.await.unwrap_or(Err(ErrorKind::TimedOut.into()));
         let socket = result.inspect_err(|error| {

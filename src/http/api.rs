@@ -42,7 +42,7 @@ struct RoomBody<'a> {
 }
 
 fn body<'a>(view: &'a View, epoch: Option<&'a str>) -> RoomBody<'a> {
-    let View { path, kind, users, seq, value } = view;
+    let View { path, kind, users, seq, value, .. } = view;
     RoomBody { epoch, path, kind, users: *users, seq: *seq, value: value.as_ref() }
 }
 
@@ -65,7 +65,7 @@ pub fn wants_json(headers: &HeaderMap) -> bool {
 /// Answers a browser that asks whether a page of another origin may act (Fetch, section 4.8).
 pub fn preflight(origin: Option<&HeaderValue>) -> HttpResponse {
     builder(StatusCode::NO_CONTENT, origin)
-        .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"))
+        .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE"))
         .insert_header((
             header::ACCESS_CONTROL_ALLOW_HEADERS,
             "authorization, content-type, idempotency-key, last-event-id",
@@ -106,6 +106,41 @@ pub async fn list(
     let shown = views.iter().filter(|view| is_shown(&view.path));
     let rooms = shown.map(|view| body(view, None)).collect();
     Ok(builder(StatusCode::OK, origin).json(List { rooms }))
+}
+
+/// `DELETE ROOM`: the room and all that it keeps is given up.
+///
+/// # Errors
+/// [`Refusal::NoSuchRoom`] if nobody has made it, [`Refusal::NotDurable`] if the journal cannot keep
+/// that it is gone, [`Refusal::Stopping`] when there is no more server to ask.
+pub async fn remove(
+    worker: &Worker,
+    place: Place,
+    permit: Arc<Permit>,
+    origin: Option<&HeaderValue>,
+) -> Result<HttpResponse, Refusal> {
+    let path = place.path.clone();
+    let is_there = worker.server.send(Look { place: place.clone() }).await;
+    let is_there = is_there.map_err(|_| Refusal::Stopping)?.is_some_and(|view| view.is_made);
+    if !is_there {
+        return Err(Refusal::NoSuchRoom(path.to_string()));
+    }
+    let session = SessionAddress::outside(worker.next_session_id());
+    let sender = Some(Sender { session, id: None, verdict: None });
+    let (place, permit) = (Some(place), Some(permit));
+    let act = Act { place, sender, client: None, deed: Deed::Remove, cost: 0, permit };
+    let events = worker.server.send(Post { act }).await.map_err(|_| Refusal::Stopping)?;
+    match events.first() {
+        // Somebody else was faster.
+        Some(Event::Error(refused)) if refused.error.code == ErrorCode::NoSuchRoom => {
+            Err(Refusal::NoSuchRoom(path.to_string()))
+        }
+        Some(Event::Error(_)) => Err(Refusal::NotDurable),
+        _ => {
+            log::info!("the room {path} was removed");
+            Ok(builder(StatusCode::NO_CONTENT, origin).finish())
+        }
+    }
 }
 
 /// An action that came by POST.

@@ -18,14 +18,15 @@ use std::{
 use tokio::sync::watch;
 
 /// Pushes messages into one room, as a client would, without a connection. Made by
-/// [`crate::Server::feed`]; clones push into the same room.
+/// [`crate::Server::feed`]; clones push into the same room. It may be moved to any thread, and may
+/// be [allowed](RoomKind::decode_fed) what clients are not.
 #[derive(Debug, Clone)]
 pub struct Feed {
     pub(super) place: Place,
     pub(super) kind: Arc<dyn RoomKind>,
     pub(super) next_session: Arc<AtomicU64>,
-    /// The server, once it runs.
-    pub(super) server: watch::Receiver<Option<Addr<StateServer>>>,
+    /// The server, while it runs. Closed when it has stopped.
+    pub(super) running: watch::Receiver<Option<Addr<StateServer>>>,
 }
 
 /// Why a message did not get into the room.
@@ -33,7 +34,8 @@ pub struct Feed {
 pub enum FeedError {
     /// The room refuses it. Mend the message, or the moment.
     Refused(ActionError),
-    /// The server has stopped. Nothing can be pushed any more.
+    /// The server has stopped, or was dropped. Nothing can be pushed any more. Whether a message that
+    /// was under way at that moment got in is not known.
     Stopped,
 }
 
@@ -51,26 +53,41 @@ impl fmt::Display for FeedError {
 impl Feed {
     /// Pushes a message and waits until it has its place in the order and, in durable rooms, is kept.
     /// Before the server runs, it waits for that. What pushes faster than this is done has to decide
-    /// what to leave out.
+    /// what to leave out. It needs no runtime of its own: any executor will do.
+    ///
+    /// A room that speaks in events takes an action here, as JSON text; an `id` in it means nothing.
     ///
     /// # Errors
     /// Why it did not get in.
-    pub async fn push(&self, message: Message) -> Result<(), FeedError> {
-        let action = self.kind.decode_message(message).map_err(FeedError::Refused)?;
-        let mut started = self.server.clone();
-        let server =
-            started.wait_for(Option::is_some).await.map_err(|_| FeedError::Stopped)?.clone();
+    pub async fn push(&self, message: impl Into<Message>) -> Result<(), FeedError> {
+        let action = self.kind.decode_fed_message(message.into()).map_err(FeedError::Refused)?;
+        let mut running = self.running.clone();
+        // Not while the server stops, either: it would have no end.
+        let started = running.wait_for(Option::is_some).await.map_err(|_| FeedError::Stopped)?;
+        let server = started.clone().ok_or(FeedError::Stopped)?;
+        drop(started);
+        let told = tokio::select! {
+            biased;
+            told = server.send(Post { act: self.act(action) }) => told,
+            // A server that has stopped answers nothing any more.
+            _ = running.wait_for(|_| false) => return Err(FeedError::Stopped),
+        };
+        let refusal = told.map_err(|_| FeedError::Stopped)?.into_iter().find_map(refusal);
+        refusal.map_or(Ok(()), |error| Err(FeedError::Refused(error)))
+    }
+
+    fn act(&self, action: Message) -> Act {
         let id = SessionId(self.next_session.fetch_add(1, Ordering::Relaxed));
         let session = SessionAddress::outside(id);
         let sender = Some(Sender { session, id: None, verdict: None });
         let (place, deed) = (Some(self.place.clone()), Deed::Apply(action));
-        let act = Act { place, sender, client: None, deed, cost: 0, permit: None };
-        let told = server.ok_or(FeedError::Stopped)?.send(Post { act }).await;
-        let refusal =
-            told.map_err(|_| FeedError::Stopped)?.into_iter().find_map(|event| match event {
-                Event::Error(refused) => Some(refused.error),
-                _ => None,
-            });
-        refusal.map_or(Ok(()), |error| Err(FeedError::Refused(error)))
+        Act { place, sender, client: None, deed, cost: 0, permit: None }
+    }
+}
+
+fn refusal(event: Event) -> Option<ActionError> {
+    match event {
+        Event::Error(refused) => Some(refused.error),
+        _ => None,
     }
 }

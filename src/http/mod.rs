@@ -41,7 +41,7 @@ use crate::{
     config::{Config, Problem, Rights},
     connections::{Connections, Rates},
     fanout::{Inbox, Vital},
-    room::{Constructor, Kinds, PathPattern, RoomKind},
+    room::{BadArgument, Constructor, Kinds, PathPattern, RoomKind},
     server::{CloseSessions, Finish, Recovered, StartupError, StateServer, Times},
     state::{Place, RoomPlan},
 };
@@ -164,7 +164,10 @@ impl Rooms {
         let mut problems = Vec::new();
         // A room without a kind has been complained of already.
         for room in config.rooms.iter().filter(|room| !room.kind.is_empty()) {
-            let kind = rooms.kinds.make(&room.kind, &room.arguments);
+            let kind = rooms.kinds.make(&room.kind, &room.arguments).and_then(|kind| {
+                check_kind(&room.kind, &*kind)?;
+                Ok(kind)
+            });
             match (kind, PathPattern::parse(&room.path)) {
                 (Ok(_), Ok(path)) if rooms.plans.iter().any(|plan| plan.path.is_same_as(&path)) => {
                     problems
@@ -186,6 +189,11 @@ impl Rooms {
         if problems.is_empty() { Ok(rooms) } else { Err(problems) }
     }
 
+    /// Whether the room at a place is made on first use, and can be removed.
+    fn is_made_on_use(&self, place: &Place) -> bool {
+        self.plans[place.plan].path.has_name()
+    }
+
     /// The place at `path`, and its kind. What stands in the configuration goes before patterns, and
     /// of those the first counts.
     fn at(&self, path: &str) -> Option<(Place, &Arc<dyn RoomKind>)> {
@@ -200,6 +208,18 @@ impl Rooms {
     fn anonymous(&self, place: &Place) -> Option<Rights> {
         self.anonymous[place.plan]
     }
+}
+
+/// Finds what would only be noticed at a later start, when the journal cannot be read.
+fn check_kind(name: &str, kind: &dyn RoomKind) -> Result<(), BadArgument> {
+    let wrong = |message| Err(BadArgument::new("kind", message));
+    if kind.name() != name {
+        return wrong(format!("the kind added as {name:?} calls itself {:?}", kind.name()));
+    }
+    if kind.is_durable() && kind.restore(&kind.open().save()).is_none() {
+        return wrong(format!("the durable kind {name:?} does not read back what it saves"));
+    }
+    Ok(())
 }
 
 /// Checks what [`Config`] leaves to the room kinds.
@@ -267,7 +287,7 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     tls_addresses: Vec<SocketAddr>,
     next_session: Arc<AtomicU64>,
-    /// For feeds: the running server.
+    /// For feeds: the server, while it runs.
     running: watch::Sender<Option<Addr<StateServer>>>,
 }
 
@@ -279,8 +299,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Adds a kind of room, which `[[room]]` tables call `name`. In the place of one of the product
-    /// that has this name.
+    /// Adds a kind of room, which `[[room]]` tables call `name`, as it [calls itself](RoomKind::name).
+    /// In the place of one of the product that has this name.
     #[must_use]
     pub fn room_kind(mut self, name: &'static str, constructor: Constructor) -> Self {
         self.kinds.add(name, constructor);
@@ -339,7 +359,7 @@ impl Server {
     pub fn feed(&self, path: &str) -> Option<Feed> {
         let (place, kind) = self.rooms.at(path)?;
         let (kind, next_session) = (kind.clone(), self.next_session.clone());
-        Some(Feed { place, kind, next_session, server: self.running.subscribe() })
+        Some(Feed { place, kind, next_session, running: self.running.subscribe() })
     }
 
     /// The addresses of `server.bind` that are open, with the ports that the system chose for
@@ -361,10 +381,13 @@ impl Server {
             (None, tls) => (tls?, "s"),
         };
         let address = listener::reachable(*address);
-        let rooms = &self.config.rooms;
-        match rooms.iter().find(|room| pages::of_kind(&room.kind).is_some()) {
-            Some(room) => Some(format!("open http{s}://{address}{} in a browser", room.path)),
-            None => Some(format!("connect to ws{s}://{address}{}", rooms.first()?.path)),
+        // A pattern is no room yet.
+        let mut rooms = self.config.rooms.iter().filter(|room| !room.path.contains('{'));
+        let first = rooms.clone().next();
+        match (rooms.find(|room| pages::of_kind(&room.kind).is_some()), first) {
+            (Some(room), _) => Some(format!("open http{s}://{address}{} in a browser", room.path)),
+            (None, Some(room)) => Some(format!("connect to ws{s}://{address}{}", room.path)),
+            (None, None) => Some(format!("open http{s}://{address}/web/ in a browser")),
         }
     }
 
@@ -443,6 +466,8 @@ impl Server {
                 return Err(RunError::Accept(error.err().unwrap_or(io::ErrorKind::Other.into())));
             }
         }
+        // Feeds push no more; what they have pushed is answered.
+        running.send_replace(None);
         handle.pause().await;
         shut_down(&factory, &doors).await;
         // Sessions are gone: what is left are HTTP requests, which are answered at once.
@@ -495,6 +520,7 @@ fn accept(
         let timeout = config.limits.handshake_timeout;
         let accepting = Accepting {
             tls: tls.map(TlsAcceptor::from),
+            connections: factory.0.connections.clone(),
             handshake_timeout: timeout,
             // After the sessions' own timeout, which also tells the peer; the kernel's is for event
             // streams, whose actors do not run while their client does not read.

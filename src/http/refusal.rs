@@ -49,6 +49,8 @@ pub enum Refusal {
     BodyTooSlow,
     /// The request's body broke off.
     BadBody,
+    /// The journal cannot keep what was asked for.
+    NotDurable,
     /// The server stops.
     Stopping,
 }
@@ -66,7 +68,7 @@ impl Refusal {
             Self::NoSuchRoom(_) | Self::NoSuchPage => StatusCode::NOT_FOUND,
             Self::OriginForbidden(_) | Self::Forbidden => StatusCode::FORBIDDEN,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            Self::ServerFull | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ServerFull | Self::NotDurable | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::AddressFull | Self::TooFast(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::BadHandshake(_)
             | Self::BadClient
@@ -103,6 +105,7 @@ impl Refusal {
             Self::BodyTooLarge(_) => "body_too_large",
             Self::BodyTooSlow => "body_too_slow",
             Self::BadBody => "bad_body",
+            Self::NotDurable => "not_durable",
             Self::Stopping => "stopping",
         }
     }
@@ -138,7 +141,7 @@ impl Refusal {
             Self::UpgradeRequired => {
                 response.insert_header((header::UPGRADE, "websocket"));
             }
-            Self::ServerFull | Self::AddressFull | Self::Stopping => {
+            Self::ServerFull | Self::AddressFull | Self::NotDurable | Self::Stopping => {
                 response.insert_header((header::RETRY_AFTER, "5"));
             }
             Self::TooFast(wait) => {
@@ -199,6 +202,7 @@ impl fmt::Display for Refusal {
             Self::BodyTooLarge(max) => write!(f, "a request's body may have {max} bytes"),
             Self::BodyTooSlow => f.write_str("the request's body did not come in time"),
             Self::BadBody => f.write_str("the request's body broke off"),
+            Self::NotDurable => f.write_str("the server cannot keep this now: nothing was changed"),
             Self::Stopping => f.write_str("the server is stopping"),
         }
     }

@@ -77,7 +77,7 @@ async fn rooms(request: HttpRequest) -> HttpResponse {
     let Some(edge) = request.app_data::<Rc<Edge>>() else {
         return HttpResponse::InternalServerError().finish();
     };
-    edge.list(&request).await.unwrap_or_else(|refusal| refusal.to_response())
+    edge.list(&request).await.unwrap_or_else(|refusal| edge.refuse(&request, &refusal))
 }
 
 /// Every path that is a room's: its socket, its event stream, its page, its state, its actions.
@@ -85,7 +85,7 @@ async fn room(request: HttpRequest, body: web::Payload) -> HttpResponse {
     let Some(edge) = request.app_data::<Rc<Edge>>() else {
         return HttpResponse::InternalServerError().finish();
     };
-    edge.answer(&request, body).await.unwrap_or_else(|refusal| refusal.to_response())
+    edge.answer(&request, body).await.unwrap_or_else(|refusal| edge.refuse(&request, &refusal))
 }
 
 /// Where there is no room. At `/` somebody begins who knows no more than the server's name.
@@ -102,16 +102,32 @@ fn nowhere(request: &HttpRequest) -> Result<HttpResponse, Refusal> {
 }
 
 impl Edge {
+    /// Answers with a refusal, which a page may read if its origin may connect (Fetch, section 3.2).
+    fn refuse(&self, request: &HttpRequest, refusal: &Refusal) -> HttpResponse {
+        let (headers, mut response) = (request.headers(), refusal.to_response());
+        if let Some(origin) = headers.get(header::ORIGIN)
+            && gates::origin(&self.parts.config.origins.allow, headers).is_ok()
+        {
+            response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        }
+        response
+    }
+
     async fn list(&self, request: &HttpRequest) -> Result<HttpResponse, Refusal> {
+        let origin = request.headers().get(header::ORIGIN);
+        if *request.method() == Method::OPTIONS {
+            gates::origin(&self.parts.config.origins.allow, request.headers())?;
+            return Ok(api::preflight(origin));
+        }
         gates::read_only(request.method())?;
         let bearer = self.identify(request)?;
+        let _permit = self.admit(request)?;
         let may_read = |path: &str| {
             let anonymous =
                 self.parts.rooms.at(path).and_then(|(place, _)| self.parts.rooms.anonymous(&place));
             let access = self.parts.auth.access(&bearer, path, anonymous);
             access.is_ok_and(|access| access.rights.read)
         };
-        let origin = request.headers().get(header::ORIGIN);
         api::list(&self.worker.server, origin, may_read).await
     }
 
@@ -153,11 +169,23 @@ impl Edge {
             }
             Method::GET | Method::HEAD if api::wants_json(headers) => {
                 self.authorize(request, &place)?;
+                let _permit = self.admit(request)?;
                 api::show(&self.worker.server, &self.parts.epoch, place, origin).await
             }
             Method::GET | Method::HEAD => {
                 let page = pages::of_kind(kind.name()).ok_or(Refusal::UpgradeRequired)?;
                 Ok(pages::answer(request, page))
+            }
+            Method::DELETE if self.parts.rooms.is_made_on_use(&place) => {
+                let access = self.authorize(request, &place)?;
+                if !access.rights.administer {
+                    return Err(Refusal::Forbidden);
+                }
+                let permit = self.admit(request)?.into();
+                api::remove(&self.worker, place, permit, origin).await
+            }
+            _ if self.parts.rooms.is_made_on_use(&place) => {
+                Err(Refusal::MethodNotAllowed("GET, HEAD, POST, OPTIONS, DELETE"))
             }
             _ => Err(Refusal::MethodNotAllowed("GET, HEAD, POST, OPTIONS")),
         }

@@ -26,6 +26,8 @@ impl CloseCode {
     pub const TRY_AGAIN_LATER: Self = Self(1013);
     /// The client is too slow for what must not be skipped: come back, and ask for what is missing.
     pub const TOO_SLOW: Self = Self(4508);
+    /// The room was removed.
+    pub const NO_SUCH_ROOM: Self = Self(4404);
     /// A newer connection has the same client identity.
     pub const TAKEN_OVER: Self = Self(4409);
     /// Far more actions than the limits allow, and no stop when they were refused.
@@ -67,7 +69,7 @@ pub struct Advice {
 
 /// All advice there is. A code that is not in it means that the connection was lost: come back.
 /// Of two rows for one code, the first counts.
-pub const ADVICE: [Advice; 16] = [
+pub const ADVICE: [Advice; 17] = [
     advice(1000, 1000, false, "the server has closed the connection"),
     advice(1001, 1001, true, "the server is going away"),
     advice(1002, 1002, false, "the WebSocket protocol was broken"),
@@ -79,6 +81,7 @@ pub const ADVICE: [Advice; 16] = [
     advice(1013, 1013, true, "the server is too busy"),
     advice(4401, 4401, false, "there is no valid token, or it has expired"),
     advice(4403, 4403, false, "this client may not enter this room"),
+    advice(4404, 4404, false, "the room was removed"),
     advice(4409, 4409, false, "another connection has taken this client's place"),
     advice(4429, 4429, false, "this client went on sending though it was told to wait"),
     advice(4400, 4499, false, "the server has refused this client"),

@@ -133,7 +133,8 @@ fn event_stream(seq: Option<u64>, message: &[u8]) -> Bytes {
     if let Some(seq) = seq {
         lines.push_str(&format!("id: {seq}\n"));
     }
-    for line in text.split(['\n', '\r']) {
+    // Each of these ends a line of an event stream.
+    for line in text.replace("\r\n", "\n").split(['\n', '\r']) {
         lines.push_str("data: ");
         lines.push_str(line);
         lines.push('\n');
@@ -212,7 +213,7 @@ mod tests {
         let expected = "data: {\"type\":\"users\",\"count\":2}\n\n\
                         id: 8\ndata: {\"type\":\"state\",\"value\":5}\n\n";
         assert_eq!(encode(&both, WireForm::EventStream), expected);
-        let text = Event::Message(Message::Text("a\nb".into()));
-        assert_eq!(encode(&text, WireForm::EventStream), "data: a\ndata: b\n\n");
+        let text = Event::Message(Message::Text("a\nb\r\nc".into()));
+        assert_eq!(encode(&text, WireForm::EventStream), "data: a\ndata: b\ndata: c\n\n");
     }
 }

@@ -59,6 +59,27 @@ pub struct RoomEvent {
     pub fields: Map<String, Value>,
 }
 
+impl RoomEvent {
+    /// An event with this type and these keys.
+    pub fn new<'a>(name: &'static str, fields: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
+        let fields = fields.into_iter().map(|(key, value)| (key.to_owned(), value));
+        Self { name, fields: fields.collect() }
+    }
+}
+
+impl From<RoomEvent> for Event {
+    /// The event as a room says it. The server sets its position.
+    fn from(event: RoomEvent) -> Self {
+        Self::Room { seq: 0, from: None, event }
+    }
+}
+
+impl From<Message> for Event {
+    fn from(message: Message) -> Self {
+        Self::Message(message)
+    }
+}
+
 /// What the `welcome` event says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Welcome {

@@ -47,6 +47,18 @@ impl Message {
     }
 }
 
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        Self::Text(text.into())
+    }
+}
+
 /// The protocol that a client speaks; its version, so to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
@@ -84,6 +96,8 @@ pub enum ErrorCode {
     NameTaken,
     /// The room must know a name first. Log in.
     NotLoggedIn,
+    /// The room was removed while the action was on its way. Nothing was changed.
+    NoSuchRoom,
     /// The server has as many rooms as it may. Use one that is there, or try again later.
     TooManyRooms,
     /// This action was refused before, and its sender asks again. Forget it.
@@ -101,6 +115,9 @@ pub enum ErrorCode {
     Forbidden,
     /// More actions than the limits allow. Wait, then send it again.
     RateLimited,
+    /// A reason of a room of one's own, by its own code: words with `_` between them, none of those
+    /// above. Nothing changed.
+    Own(&'static str),
 }
 
 impl ErrorCode {
@@ -116,6 +133,7 @@ impl ErrorCode {
             Self::PatchFailed => "patch_failed",
             Self::NameTaken => "name_taken",
             Self::NotLoggedIn => "not_logged_in",
+            Self::NoSuchRoom => "no_such_room",
             Self::TooManyRooms => "too_many_rooms",
             Self::Refused => "refused",
             Self::IdTooOld => "id_too_old",
@@ -124,6 +142,7 @@ impl ErrorCode {
             Self::NotDurable => "not_durable",
             Self::Forbidden => "forbidden",
             Self::RateLimited => "rate_limited",
+            Self::Own(code) => code,
         }
     }
 
@@ -161,7 +180,7 @@ impl fmt::Display for ActionError {
 mod tests {
     use super::*;
 
-    const CODES: [ErrorCode; 17] = [
+    const CODES: [ErrorCode; 18] = [
         ErrorCode::BadJson,
         ErrorCode::UnknownAction,
         ErrorCode::BadField,
@@ -171,6 +190,7 @@ mod tests {
         ErrorCode::PatchFailed,
         ErrorCode::NameTaken,
         ErrorCode::NotLoggedIn,
+        ErrorCode::NoSuchRoom,
         ErrorCode::TooManyRooms,
         ErrorCode::Refused,
         ErrorCode::IdTooOld,
@@ -184,6 +204,7 @@ mod tests {
     /// Does not compile when there is a code that [`CODES`] may lack.
     fn place(code: ErrorCode) -> usize {
         match code {
+            ErrorCode::Own(code) => unreachable!("{code} is none of the server's"),
             ErrorCode::BadJson => 0,
             ErrorCode::UnknownAction => 1,
             ErrorCode::BadField => 2,
@@ -193,14 +214,15 @@ mod tests {
             ErrorCode::PatchFailed => 6,
             ErrorCode::NameTaken => 7,
             ErrorCode::NotLoggedIn => 8,
-            ErrorCode::TooManyRooms => 9,
-            ErrorCode::Refused => 10,
-            ErrorCode::IdTooOld => 11,
-            ErrorCode::Forgotten => 12,
-            ErrorCode::IdGap => 13,
-            ErrorCode::NotDurable => 14,
-            ErrorCode::Forbidden => 15,
-            ErrorCode::RateLimited => 16,
+            ErrorCode::NoSuchRoom => 9,
+            ErrorCode::TooManyRooms => 10,
+            ErrorCode::Refused => 11,
+            ErrorCode::IdTooOld => 12,
+            ErrorCode::Forgotten => 13,
+            ErrorCode::IdGap => 14,
+            ErrorCode::NotDurable => 15,
+            ErrorCode::Forbidden => 16,
+            ErrorCode::RateLimited => 17,
         }
     }
 

@@ -89,8 +89,9 @@ impl Room for EchoRoom {
         when: Moment,
     ) -> Result<Vec<Effect>, ActionError> {
         let mut effects = vec![Effect::Reply(Event::Message(self.answer(action, when.at)))];
-        if let (Some(limit), Some(from)) = (self.kind.close_after, from) {
-            let answers = self.answers.entry(from).or_default();
+        // Who is in no room, as by plain HTTP, has no connection to be closed.
+        let answers = from.and_then(|from| self.answers.get_mut(&from));
+        if let (Some(limit), Some(answers)) = (self.kind.close_after, answers) {
             *answers += 1;
             if *answers == limit.get() {
                 effects.push(Effect::CloseSender);
@@ -99,6 +100,13 @@ impl Room for EchoRoom {
             }
         }
         Ok(effects)
+    }
+
+    fn joined(&mut self, session: SessionId, _at: UnixMicros) -> Vec<Effect> {
+        if self.kind.close_after.is_some() {
+            self.answers.insert(session, 0);
+        }
+        Vec::new()
     }
 
     fn left(&mut self, session: SessionId, _at: UnixMicros) -> Vec<Effect> {
@@ -145,6 +153,8 @@ mod tests {
     #[test]
     fn the_connection_is_closed_after_as_many_answers_as_asked() {
         let mut room = open(serde_json::json!({ "close_after": 2 }));
+        room.joined(SessionId(1), AT.at);
+        room.joined(SessionId(2), AT.at);
         let mut effects = |session| {
             room.apply(&text("a"), Some(SessionId(session)), AT).expect("never refused").len()
         };
@@ -153,6 +163,7 @@ mod tests {
         assert_eq!(effects(1), 2, "the second answer, and the close");
         assert_eq!(effects(1), 0, "nothing after the close");
         room.left(SessionId(1), AT.at);
+        room.joined(SessionId(1), AT.at);
         let again = room.apply(&text("a"), Some(SessionId(1)), AT).expect("never refused");
         assert_eq!(again.len(), 1, "who left is forgotten");
     }
@@ -172,6 +183,7 @@ mod tests {
             ("Data received as \"{message}\".  time: {local_time}", local(at.at)),
         ] {
             let mut room = open(serde_json::json!({ "template": template, "close_after": 1 }));
+            room.joined(SessionId(1), at.at);
             let effects = room.apply(&text("Ann"), Some(SessionId(1)), at).expect("never refused");
             let reply = Effect::Reply(Event::Message(text(&answer)));
             assert_eq!(effects, [reply, Effect::CloseSender], "{template}");

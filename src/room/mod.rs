@@ -52,7 +52,7 @@ pub enum Speech {
 
 /// A kind of room with its arguments. Shared by all threads; holds no state.
 pub trait RoomKind: Send + Sync + Debug {
-    /// The name in the configuration.
+    /// The name in the configuration, and in the journal. Never another one.
     fn name(&self) -> &'static str;
 
     /// How rooms of this kind talk.
@@ -68,6 +68,15 @@ pub trait RoomKind: Send + Sync + Debug {
     /// # Errors
     /// What is wrong, for the client that sent it.
     fn decode(&self, input: Input) -> Result<Message, ActionError>;
+
+    /// The same for what the program that the server runs in pushes with a [`crate::Feed`]. It may
+    /// be allowed what clients are not, or more than they are.
+    ///
+    /// # Errors
+    /// What is wrong, for who pushed it.
+    fn decode_fed(&self, input: Input) -> Result<Message, ActionError> {
+        self.decode(input)
+    }
 
     /// A new room in its first state.
     fn open(&self) -> Box<dyn Room>;
@@ -85,7 +94,19 @@ impl dyn RoomKind {
     /// # Errors
     /// What is wrong with it.
     pub fn decode_message(&self, message: Message) -> Result<Message, ActionError> {
-        self.decode(match self.speech() {
+        self.decode(self.input(message)?)
+    }
+
+    /// [Checks](RoomKind::decode_fed) a message that a [`crate::Feed`] pushes.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn decode_fed_message(&self, message: Message) -> Result<Message, ActionError> {
+        self.decode_fed(self.input(message)?)
+    }
+
+    fn input(&self, message: Message) -> Result<Input, ActionError> {
+        Ok(match self.speech() {
             Speech::Plain => Input::Plain(message),
             Speech::Events => Input::Action(json::object(&message)?, Dialect::V1),
         })
@@ -127,7 +148,9 @@ pub trait Room: Send {
         Vec::new()
     }
 
-    /// A session has gone. Rooms that hold something for each session forget it here.
+    /// A session has gone. Rooms that hold something for each session forget it here. In durable
+    /// rooms the effects may be told behind those of actions that are not applied yet, as those of
+    /// [`admit`](Room::admit): no [`Effect::State`] here.
     fn left(&mut self, _session: SessionId, _at: UnixMicros) -> Vec<Effect> {
         Vec::new()
     }
@@ -135,6 +158,10 @@ pub trait Room: Send {
     /// Looks at an action of a session before it gets its place in the order; durable rooms only.
     /// Here an action is joined with what only holds now and is not kept, such as the sender's name;
     /// and one that concerns only who is there is done, and not kept.
+    ///
+    /// Actions that were let pass before this one may still be on their way to the journal. So what
+    /// is decided by the state belongs into [`apply`](Room::apply), and the effects of what is done
+    /// here are told behind those actions': an [`Effect::State`] among them would be an older state.
     ///
     /// # Errors
     /// Why the action is refused; then everything is as it was.
@@ -148,8 +175,9 @@ pub trait Room: Send {
     }
 
     /// Carries out an action that [`RoomKind::decode`] made, [`Room::admit`] let pass, and that has
-    /// its place in the order. `from` is who sent it; `None` when the journal is read again, or for
-    /// what no client sent: the state that a durable room keeps must not depend on it.
+    /// its place in the order. `from` is who sent it: a session that [joined](Room::joined), or one
+    /// that never did, for what came over plain HTTP or from a [`crate::Feed`]. `None` when the
+    /// journal is read again: the state that a durable room keeps must not depend on it.
     ///
     /// # Errors
     /// Why the action is refused; then the state is as it was.
@@ -250,7 +278,9 @@ impl BadArgument {
     }
 }
 
-/// Makes a kind from the keys that its `[[room]]` table has besides those that all have.
+/// Makes a kind from the keys that its `[[room]]` table has besides those that all have. A durable
+/// kind must do without any: a room that is not in the configuration any more, but in the journal,
+/// has none.
 ///
 /// # Errors
 /// What is wrong first.

@@ -26,9 +26,37 @@ pub(super) enum Pending {
     /// An entry that the journal was given: a room comes into it. Its first actions wait for that.
     Open { room: RoomId, record: Bytes },
     /// Not in the journal, but not to be told before what is in front of it.
-    Told { room: RoomId, sender: Option<Sender>, effects: Vec<Effect>, cost: usize },
+    Told(Told),
 }
 
+/// What waits for its room to come into the journal.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    Act(Box<AdmittedAct>),
+    Told(Told),
+}
+
+/// What was decided without the journal, and is to be told in the order.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) room: RoomId,
+    pub(super) sender: Option<Sender>,
+    pub(super) effects: Vec<Effect>,
+    pub(super) cost: usize,
+}
+
+/// An action that was looked at when it came, and is to become an entry.
+#[derive(Debug)]
+pub(super) struct AdmittedAct {
+    room: RoomId,
+    author: Option<Author>,
+    deed: Deed,
+    sender: Option<Sender>,
+    cost: usize,
+    _permit: Option<Arc<Permit>>,
+}
+
+/// An entry that the journal was given.
 #[derive(Debug)]
 pub(super) struct PendingAct {
     room: RoomId,
@@ -41,7 +69,7 @@ pub(super) struct PendingAct {
 
 impl Pending {
     fn is_in_journal(&self) -> bool {
-        !matches!(self, Self::Told { .. })
+        !matches!(self, Self::Told(_))
     }
 }
 
@@ -75,12 +103,15 @@ impl StateServer {
     fn order(&mut self, act: Act, at: UnixMicros) -> Option<Bytes> {
         let session = act.sender.as_ref().map(|sender| sender.session);
         let room = match &act.place {
+            // What is not there need not be made to be removed.
+            Some(place) if act.deed == Deed::Remove => self.state.room_at(place),
             Some(place) => self.state.make_room(place, self.now()).ok(),
             None => session.and_then(|session| self.state.room_of(session)),
         };
         let Some(room) = room else {
             // A session that is in no room is being closed. Who asked for a new one is told.
-            let refusal = act.place.and(act.sender).map(|sender| State::refuse_room(&sender));
+            let is_new = act.place.is_some() && act.deed != Deed::Remove;
+            let refusal = act.sender.filter(|_| is_new).map(|sender| State::refuse_room(&sender));
             self.deliveries.extend(refusal);
             self.answered(session, act.cost);
             return None;
@@ -97,27 +128,15 @@ impl StateServer {
     }
 
     fn order_in(&mut self, room: RoomId, act: Act, at: UnixMicros) -> Option<Bytes> {
-        if let Some(waiting) = self.opening.get_mut(&room) {
-            waiting.push(act);
+        if !self.state.is_durable(room) {
+            self.pass(room, act, at);
             return None;
         }
-        if let Some(entry) = self.state.begin_opening(room, at) {
-            self.opening.insert(room, vec![act]);
-            return Some(self.order_opening(room, &entry));
-        }
+        let act = self.admit(room, act, at)?;
         match self.state.number(room) {
-            Some(number) => self.order_kept(room, number, act, at),
-            None => {
-                self.pass(room, act, at);
-                None
-            }
+            Some(number) => Some(self.order_kept(number, act, at)),
+            None => self.order_first(room, act, at),
         }
-    }
-
-    fn order_opening(&mut self, room: RoomId, entry: &Entry) -> Bytes {
-        let record = entry.to_bytes();
-        self.pending.push_back(Pending::Open { room, record: record.clone() });
-        record
     }
 
     /// An action of a room that keeps nothing.
@@ -128,20 +147,15 @@ impl StateServer {
             (Deed::Apply(action), sender) => {
                 self.state.pass(room, &action, at, sender.as_ref(), &mut self.deliveries);
             }
+            (Deed::Remove, _) => self.state.remove_room(room, &mut self.deliveries),
             (_, Some(sender)) => self.state.tell_verdict(room, sender, &mut self.deliveries),
             (_, None) => {}
         }
         self.answered(session, cost);
     }
 
-    /// An action of a room that is in the journal.
-    fn order_kept(
-        &mut self,
-        room: RoomId,
-        number: RoomNumber,
-        act: Act,
-        at: UnixMicros,
-    ) -> Option<Bytes> {
+    /// Looks at an action of a durable room as it comes. `None` if nothing of it is to be kept.
+    fn admit(&mut self, room: RoomId, act: Act, at: UnixMicros) -> Option<AdmittedAct> {
         let Act { mut sender, client, mut deed, cost, permit, .. } = act;
         let mut author = None;
         if let Some(sender) = &mut sender {
@@ -158,51 +172,86 @@ impl StateServer {
             sender.verdict = verdict.or(sender.verdict.take());
         }
         if author.is_none() && matches!(deed, Deed::Pass | Deed::Refuse) {
-            self.tell_in_order(Pending::Told { room, sender, effects: Vec::new(), cost });
+            self.tell_in_order(Told { room, sender, effects: Vec::new(), cost });
             return None;
         }
+        Some(AdmittedAct { room, author, deed, sender, cost, _permit: permit })
+    }
+
+    /// An action of a room that is in the journal.
+    fn order_kept(&mut self, number: RoomNumber, act: AdmittedAct, at: UnixMicros) -> Bytes {
+        let AdmittedAct { room, author, deed, sender, cost, _permit } = act;
         let entry = ActEntry { at, room: number, author, deed };
         let record = Entry::Act(entry.clone()).to_bytes();
         let bytes = record.len();
-        let act = PendingAct { room, entry, bytes, sender, cost, _permit: permit };
+        let act = PendingAct { room, entry, bytes, sender, cost, _permit };
         self.pending.push_back(Pending::Act(act.into()));
+        record
+    }
+
+    /// An action of a room that is not in the journal yet: it waits until that is.
+    fn order_first(&mut self, room: RoomId, act: AdmittedAct, at: UnixMicros) -> Option<Bytes> {
+        if let Some(waiting) = self.opening.get_mut(&room) {
+            waiting.push(Waiting::Act(act.into()));
+            return None;
+        }
+        if act.deed == Deed::Remove {
+            self.state.remove_room(room, &mut self.deliveries);
+            self.answered(act.sender.map(|sender| sender.session), act.cost);
+            return None;
+        }
+        self.order_opening(room, vec![Waiting::Act(act.into())], at)
+    }
+
+    fn order_opening(
+        &mut self,
+        room: RoomId,
+        waiting: Vec<Waiting>,
+        at: UnixMicros,
+    ) -> Option<Bytes> {
+        let record = self.state.begin_opening(room, at)?.to_bytes();
+        self.opening.insert(room, waiting);
+        self.pending.push_back(Pending::Open { room, record: record.clone() });
         Some(record)
     }
 
     /// A room's waking gets its place in the order.
     fn order_wake(&mut self, room: RoomId, at: UnixMicros) -> Option<Bytes> {
-        if let Some(entry) = self.state.begin_opening(room, at) {
-            self.opening.insert(room, Vec::new());
-            return Some(self.order_opening(room, &entry));
+        let (author, sender, cost) = (None, None, 0);
+        let act = AdmittedAct { room, author, deed: Deed::Wake, sender, cost, _permit: None };
+        match self.state.number(room) {
+            Some(number) => Some(self.order_kept(number, act, at)),
+            // It is woken when it is in the journal, and still wants to be.
+            None if self.opening.contains_key(&room) => None,
+            None => self.order_opening(room, Vec::new(), at),
         }
-        let entry = ActEntry { at, room: self.state.number(room)?, author: None, deed: Deed::Wake };
-        let record = Entry::Act(entry.clone()).to_bytes();
-        let (bytes, sender, cost) = (record.len(), None, 0);
-        let act = PendingAct { room, entry, bytes, sender, cost, _permit: None };
-        self.pending.push_back(Pending::Act(act.into()));
-        Some(record)
     }
 
     /// Tells what is not in the journal behind what is on its way there.
-    pub(super) fn tell_in_order(&mut self, told: Pending) {
-        self.pending.push_back(told);
+    pub(super) fn tell_in_order(&mut self, told: Told) {
+        match self.opening.get_mut(&told.room) {
+            Some(waiting) => waiting.push(Waiting::Told(told)),
+            None => self.pending.push_back(Pending::Told(told)),
+        }
         self.tell_waiting();
     }
 
     /// Tells what has nothing of the journal in front of it any more.
     fn tell_waiting(&mut self) {
-        while let Some(Pending::Told { .. }) = self.pending.front() {
-            let Some(Pending::Told { room, sender, effects, cost }) = self.pending.pop_front()
-            else {
-                return;
-            };
-            let session = sender.as_ref().map(|sender| sender.session);
-            if let Some(sender) = sender {
-                self.state.tell_verdict(room, sender, &mut self.deliveries);
+        while self.pending.front().is_some_and(|pending| !pending.is_in_journal()) {
+            if let Some(Pending::Told(told)) = self.pending.pop_front() {
+                self.tell(told);
             }
-            self.state.tell_effects(room, effects, &mut self.deliveries);
-            self.answered(session, cost);
         }
+    }
+
+    fn tell(&mut self, Told { room, sender, effects, cost }: Told) {
+        let session = sender.as_ref().map(|sender| sender.session);
+        if let Some(sender) = sender {
+            self.state.tell_verdict(room, sender, &mut self.deliveries);
+        }
+        self.state.tell_effects(room, effects, &mut self.deliveries);
+        self.answered(session, cost);
     }
 
     /// Gives credit back.
@@ -268,7 +317,7 @@ impl StateServer {
                 self.count_unsaved(record.len());
                 self.order_waiting(room);
             }
-            Pending::Told { .. } => {}
+            Pending::Told(told) => self.tell(told),
         }
         self.deliver_if_full();
     }
@@ -277,27 +326,50 @@ impl StateServer {
         match pending {
             Pending::Act(act) => {
                 let PendingAct { room, entry, sender, cost, .. } = *act;
-                if let Some(author) = entry.author {
-                    self.state.give_turn_back(author);
-                }
                 if entry.deed == Deed::Wake {
-                    let wait = i64::try_from(WAKE_AGAIN.as_micros()).unwrap_or(i64::MAX);
-                    self.state.delay_wake(room, UnixMicros(entry.at.0.saturating_add(wait)));
+                    self.wake_later(room, entry.at);
                 }
-                self.refuse_not_kept(sender, cost);
+                self.refuse_not_kept(room, entry.author, sender, cost);
             }
             Pending::Open { room, .. } => {
-                self.state.give_up_opening(room);
-                for act in self.opening.remove(&room).unwrap_or_default() {
-                    self.refuse_not_kept(act.sender, act.cost);
+                let at = self.entry_time();
+                self.wake_later(room, at);
+                for waiting in self.opening.remove(&room).unwrap_or_default() {
+                    match waiting {
+                        Waiting::Act(act) => {
+                            let AdmittedAct { author, sender, cost, .. } = *act;
+                            self.refuse_not_kept(room, author, sender, cost);
+                        }
+                        Waiting::Told(told) => self.tell(told),
+                    }
                 }
+                self.state.give_up_opening(room);
             }
-            Pending::Told { .. } => {}
+            Pending::Told(told) => self.tell(told),
         }
     }
 
-    fn refuse_not_kept(&mut self, sender: Option<Sender>, cost: usize) {
-        let Some(sender) = sender else { return };
+    fn wake_later(&mut self, room: RoomId, now: UnixMicros) {
+        let wait = i64::try_from(WAKE_AGAIN.as_micros()).unwrap_or(i64::MAX);
+        self.state.delay_wake(room, UnixMicros(now.0.saturating_add(wait)));
+    }
+
+    /// Tells the sender that its action is not kept. What concerned only who is there was done when
+    /// it came, and is told all the same: it is no part of what is kept.
+    fn refuse_not_kept(
+        &mut self,
+        room: RoomId,
+        author: Option<Author>,
+        sender: Option<Sender>,
+        cost: usize,
+    ) {
+        if let Some(author) = author {
+            self.state.give_turn_back(author);
+        }
+        let Some(mut sender) = sender else { return };
+        if let Some(Ok(effects)) = sender.verdict.take() {
+            self.state.tell_effects(room, effects, &mut self.deliveries);
+        }
         self.deliveries.push(State::refuse_not_durable(&sender));
         self.answered(Some(sender.session), cost);
     }
@@ -305,9 +377,19 @@ impl StateServer {
     /// A room is in the journal: its first actions get their places.
     fn order_waiting(&mut self, room: RoomId) {
         let at = self.entry_time();
-        let waiting = self.opening.remove(&room).unwrap_or_default();
-        let records: Vec<_> =
-            waiting.into_iter().filter_map(|act| self.order_in(room, act, at)).collect();
+        let mut records = Vec::new();
+        for waiting in self.opening.remove(&room).unwrap_or_default() {
+            match (waiting, self.state.number(room)) {
+                (Waiting::Act(act), Some(number)) => {
+                    records.push(self.order_kept(number, *act, at));
+                }
+                (Waiting::Act(act), None) => {
+                    let AdmittedAct { author, sender, cost, .. } = *act;
+                    self.refuse_not_kept(room, author, sender, cost);
+                }
+                (Waiting::Told(told), _) => self.pending.push_back(Pending::Told(told)),
+            }
+        }
         if let (Some(journal), false) = (&mut self.journal, records.is_empty()) {
             journal.append(records);
         }

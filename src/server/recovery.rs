@@ -145,6 +145,7 @@ pub(super) fn recover(
     if let Some(error) = wrong {
         return Err(error.into());
     }
+    state.open_fixed_rooms();
     let records: Vec<_> =
         state.missing_entries(limits, wall_clock()).iter().map(Entry::to_bytes).collect();
     if records.is_empty() {

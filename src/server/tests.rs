@@ -2,8 +2,8 @@ use super::*;
 use crate::{
     connections::{Connections, Rates},
     journal::{Journal, JournalError, MemoryJournal, Take},
-    protocol::{ClientKey, Dialect, Message, WireForm},
-    room::{Kinds, PathPattern, SessionId, kind},
+    protocol::{ActionError, ClientKey, Dialect, Input, Message, WireForm},
+    room::{Effect, Kinds, Moment, PathPattern, Room, RoomKind, SessionId, Speech, kind},
     state::{DedupLimits, Entry, Facts, RoomPlan},
 };
 use bytes::Bytes;
@@ -349,6 +349,119 @@ fn a_journal_that_is_gone_takes_the_server_along() {
     setting.told([act(COUNTER, "{\"by\":1}")]);
     setting.wait_for_journal();
     assert!(setting.server.vital.is_none(), "whoever watches it ends the process");
+}
+
+/// A durable kind whose rooms want to be woken at once, and count how often they were.
+#[derive(Debug)]
+struct Sleepless;
+
+struct Bed(u64);
+
+impl RoomKind for Sleepless {
+    fn name(&self) -> &'static str {
+        "sleepless"
+    }
+
+    fn speech(&self) -> Speech {
+        Speech::Events
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    fn decode(&self, input: Input) -> Result<Message, ActionError> {
+        input.into_action().map(|_| Message::Text("".into()))
+    }
+
+    fn open(&self) -> Box<dyn Room> {
+        Box::new(Bed(0))
+    }
+}
+
+impl Room for Bed {
+    fn apply(
+        &mut self,
+        _: &Message,
+        _: Option<SessionId>,
+        _: Moment,
+    ) -> Result<Vec<Effect>, ActionError> {
+        Ok(Vec::new())
+    }
+
+    fn wake_at(&self) -> Option<UnixMicros> {
+        Some(UnixMicros(0))
+    }
+
+    fn woken(&mut self, _: Moment) -> Vec<Effect> {
+        self.0 += 1;
+        vec![Effect::State(self.0.into())]
+    }
+}
+
+/// A server with rooms of a pattern, of a kind.
+fn setting_with_pattern(kind: Arc<dyn RoomKind>) -> Setting {
+    let path = PathPattern::parse("/r/{name}").expect("a path");
+    let plans = [RoomPlan { path, kind, max_rooms: 2 }];
+    let mut setting = setting();
+    let facts = Facts { epoch: "e".into(), heartbeat_ms: 1, max_message_bytes: 1 };
+    setting.server.state = State::new(&plans, &Kinds::default(), facts, Duration::ZERO);
+    setting
+}
+
+const ROOM: (usize, &str) = (0, "/r/a");
+
+#[test]
+fn a_room_whose_waking_could_not_be_kept_is_woken_again() {
+    let mut setting = setting_with_pattern(Arc::new(Sleepless));
+    setting.told([act(ROOM, "")]);
+    let due = setting.server.state.next_wake().expect("it wants to be woken");
+    setting.watch.fails.store(true, Ordering::Relaxed);
+    setting.server.wake_rooms();
+    assert!(setting.told([]).is_empty(), "the journal keeps nothing");
+    let again = setting.server.state.next_wake().expect("it still wants to be woken");
+    assert!(again > due, "but not without end, as long as the journal fails");
+    setting.watch.fails.store(false, Ordering::Relaxed);
+    let at = setting.server.entry_time().max(again);
+    setting.server.due = setting.server.state.wake_due(at, &mut setting.server.deliveries);
+    let told = setting.told([]);
+    assert!(told.iter().any(|line| line.contains("\"value\":1")), "{told:?}");
+}
+
+#[test]
+fn a_refused_action_opens_no_room_and_a_room_that_keeps_nothing_does_not_stay() {
+    let mut setting = setting_with_pattern(kind("chat", &Default::default()).expect("known"));
+    let chat = &*kind("chat", &Default::default()).expect("known");
+    let action = chat.decode_message(r#"{"action":"message","text":"hi"}"#.into());
+    let mut act = act(ROOM, "");
+    act.deed = Deed::Apply(action.expect("a message"));
+    setting.told([act]);
+    assert_eq!(setting.watch.records.load(Ordering::Relaxed), 0, "nobody is logged in");
+    let mut setting = setting_with_pattern(kind("relay", &Default::default()).expect("known"));
+    for name in ["/r/a", "/r/b", "/r/c"] {
+        setting.told([self::act((0, name), "hello")]);
+    }
+    assert!(setting.server.state.list().is_empty(), "nobody is in any of them");
+}
+
+#[test]
+fn what_waits_for_its_room_is_in_the_order_in_which_it_came() {
+    let mut setting = setting_with_pattern(kind("counter", &Default::default()).expect("known"));
+    let first = act(ROOM, "{\"by\":1}");
+    let second = act(ROOM, "{\"by\":2}");
+    setting.told([first, second]);
+    let view = setting.server.state.view(&place(ROOM)).expect("a room");
+    assert_eq!((view.value, view.seq), (Some(3.into()), 5), "behind the room's own entry, 3");
+}
+
+#[test]
+fn time_goes_on_though_the_wall_clock_was_ahead_once() {
+    let mut setting = setting();
+    let future = UnixMicros(wall_clock().0 + 1_000_000_000);
+    setting.server.last_entry_time = future;
+    let first = setting.server.entry_time();
+    assert!(first >= future);
+    while setting.server.entry_time() == first {}
 }
 
 #[test]

@@ -73,6 +73,8 @@ pub enum Deed {
     Query,
     /// No client acts: the room wanted to be woken.
     Wake,
+    /// From here on there is no such room. One that is made at its path later is a new one.
+    Remove,
 }
 
 /// Within what limits clients are known.

@@ -1,10 +1,7 @@
 //! Telling users how many they are: at once when few come and go, in intervals when many do.
 
 use super::{Delivery, SessionAddress, State, Topic};
-use crate::{
-    protocol::Event,
-    room::{RoomId, Speech},
-};
+use crate::{protocol::Event, room::RoomId};
 use std::time::Duration;
 
 /// So many `users` events are delivered in one presence interval before the others wait for its
@@ -58,7 +55,7 @@ impl State {
         now: Duration,
         out: &mut Vec<Delivery>,
     ) {
-        if self.speech(room) == Speech::Plain {
+        if self.is_plain(room) {
             return out.push(Delivery::Enter { room, session });
         }
         let names = self.rooms.get_mut(room).and_then(|open| open.room().names());

@@ -36,6 +36,9 @@ pub struct Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooManyRooms;
 
+/// So many rooms are put away in one turn: each is saved, and read once to see that it can be.
+const PUT_AWAY_AT_ONCE: usize = 32;
+
 /// What a room holds, or what it was saved as while nobody needs it.
 enum Held {
     Loaded(Box<dyn Room>),
@@ -103,7 +106,7 @@ impl OpenRoom {
     /// The room as those see it who do not enter, without its state.
     pub(super) fn view(&self) -> View {
         let (path, kind) = (self.path.clone(), self.kind.name());
-        View { path, kind, users: self.users, seq: self.seq, value: None }
+        View { path, kind, is_made: true, users: self.users, seq: self.seq, value: None }
     }
 
     /// The entry that brings it into the journal.
@@ -160,15 +163,7 @@ impl Rooms {
             numbered: Vec::new(),
             wakes: BTreeSet::new(),
         };
-        for (index, plan) in plans.iter().enumerate() {
-            if !plan.path.has_name() {
-                rooms.add(OpenRoom::new(
-                    plan.path.to_string().into(),
-                    plan.kind.clone(),
-                    Some(index),
-                ));
-            }
-        }
+        rooms.open_fixed();
         rooms
     }
 
@@ -265,7 +260,7 @@ impl Rooms {
 
     /// A room that the journal has: of a pattern, or of a configuration that was.
     fn add_recovered(&mut self, path: &str, kind: &str) -> Result<RoomId, RecoverError> {
-        let is_it = |plan: &RoomPlan| plan.path.has_name() && plan.path.matches(path);
+        let is_it = |plan: &RoomPlan| plan.path.matches(path);
         let plan = self.plans.iter().position(is_it).filter(|_| self.at(path).is_none());
         let plan = plan.filter(|plan| self.plans[*plan].kind.name() == kind);
         let kind = match plan {
@@ -274,14 +269,29 @@ impl Rooms {
                 RecoverError::UnknownKind { path: path.to_owned(), kind: kind.to_owned() }
             })?,
         };
+        let is_made_on_use = plan.is_none_or(|plan| self.plans[plan].path.has_name());
         let room = OpenRoom::new(path.into(), kind, plan);
-        Ok(self.add(OpenRoom { is_made_on_use: true, ..room }))
+        Ok(self.add(OpenRoom { is_made_on_use, ..room }))
     }
 
-    /// What the durable rooms keep, in the order in which they were opened.
+    /// Opens the rooms that are no patterns and that are not there: at first, all. A journal may hold
+    /// that one was removed, when it was of a pattern.
+    pub(super) fn open_fixed(&mut self) {
+        for index in 0..self.plans.len() {
+            let RoomPlan { path, kind, .. } = &self.plans[index];
+            let (path, kind) = (path.clone(), kind.clone());
+            let name: Arc<str> = path.to_string().into();
+            if !path.has_name() && self.at(&name).is_none() {
+                self.add(OpenRoom::new(name, kind, Some(index)));
+            }
+        }
+    }
+
+    /// What the durable rooms keep, in the order in which they were opened. Of a removed one, its
+    /// number is left.
     pub(super) fn save(&self) -> Vec<SavedRoom> {
         let saved = |id: &RoomId| {
-            let open = &self.open[id];
+            let Some(open) = self.open.get(id) else { return SavedRoom::removed() };
             SavedRoom {
                 path: open.path.to_string(),
                 kind: open.kind.name().to_owned(),
@@ -294,6 +304,11 @@ impl Rooms {
 
     /// A durable room as it was saved.
     pub(super) fn restore(&mut self, saved: SavedRoom) -> Result<(), RecoverError> {
+        if saved == SavedRoom::removed() {
+            self.numbered.push(RoomId(self.next_id));
+            self.next_id += 1;
+            return Ok(());
+        }
         let SavedRoom { path, kind, seq, state } = saved;
         let id = self.number(&path, &kind, seq)?;
         if let Some(open) = self.open.get_mut(&id) {
@@ -317,13 +332,15 @@ impl Rooms {
         }
     }
 
-    /// Does not wake the room before `at`: an attempt has failed.
+    /// Wakes the room not before `at`, if it wants to be woken at all: an attempt has failed.
     pub(super) fn delay_wake(&mut self, id: RoomId, at: UnixMicros) {
+        self.note_wake(id);
         if let Some(open) = self.open.get_mut(&id)
-            && let Some(old) = open.wake_at.replace(at)
+            && let Some(wanted) = open.wake_at
         {
-            self.wakes.remove(&(old, id));
-            self.wakes.insert((at, id));
+            self.wakes.remove(&(wanted, id));
+            open.wake_at = Some(wanted.max(at));
+            self.wakes.insert((wanted.max(at), id));
         }
     }
 
@@ -342,21 +359,26 @@ impl Rooms {
         Some(id)
     }
 
-    /// Whether the room can be given up as soon as nobody is there: it was made on use, and keeps
-    /// nothing.
+    /// Gives the room up if nobody is there, it was made on use, and it keeps nothing.
     pub(super) fn drop_if_empty(&mut self, id: RoomId) {
         let is_empty = self.open.get(&id).is_some_and(|open| {
             let is_kept = open.number.is_some() || open.is_opening;
             open.is_made_on_use && open.users == 0 && !is_kept
         });
-        if is_empty && let Some(open) = self.open.remove(&id) {
-            if let Some(wake_at) = open.wake_at {
-                self.wakes.remove(&(wake_at, id));
-            }
-            if let Some(plan) = open.plan {
-                self.counts[plan] -= 1;
-                self.by_path.remove(&open.path);
-            }
+        if is_empty {
+            self.remove(id);
+        }
+    }
+
+    /// Gives a room up, with all that it keeps. Its number is never given away again.
+    pub(super) fn remove(&mut self, id: RoomId) {
+        let Some(open) = self.open.remove(&id) else { return };
+        if let Some(wake_at) = open.wake_at {
+            self.wakes.remove(&(wake_at, id));
+        }
+        if let Some(plan) = open.plan {
+            self.counts[plan] -= 1;
+            self.by_path.remove(&open.path);
         }
     }
 
@@ -368,6 +390,11 @@ impl Rooms {
             let is_wanted = open.users > 0 || open.wake_at.is_some() || open.used_at > since;
             open.is_made_on_use && is_loaded && !is_wanted
         };
-        self.open.values_mut().filter(is_idle).map(OpenRoom::put_away).count()
+        self.open
+            .values_mut()
+            .filter(is_idle)
+            .take(PUT_AWAY_AT_ONCE)
+            .map(OpenRoom::put_away)
+            .count()
     }
 }

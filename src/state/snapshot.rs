@@ -24,7 +24,7 @@ pub(super) struct SavedState {
     pub(super) clients: Vec<(ClientKey, Record)>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SavedRoom {
     pub(super) path: String,
     pub(super) kind: String,
@@ -32,6 +32,13 @@ pub(super) struct SavedRoom {
     pub(super) seq: u64,
     /// What [`crate::room::Room::save`] wrote.
     pub(super) state: Vec<u8>,
+}
+
+impl SavedRoom {
+    /// What stands in the place of one that was removed: no path begins without "/".
+    pub(super) fn removed() -> Self {
+        Self { path: String::new(), kind: String::new(), seq: 0, state: Vec::new() }
+    }
 }
 
 impl Saved {

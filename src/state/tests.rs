@@ -444,6 +444,31 @@ fn run(state: &mut State, steps: &[Step]) -> (Vec<Delivery>, Duration) {
     (out, now)
 }
 
+#[test]
+fn a_removed_room_is_gone_from_snapshots_and_the_numbers_of_others_stay() {
+    let mut first = state(&["counter", "counter"]);
+    let mut out = Vec::new();
+    join(&mut first, 0, visitor(1), at(0), &mut out);
+    apply(&mut first, &change(1), 1, &mut out);
+    apply(&mut first, &ActEntry { room: RoomNumber(1), ..change(5) }, 1, &mut out);
+    out.clear();
+    apply(&mut first, &ActEntry { deed: Deed::Remove, ..change(0) }, 9, &mut out);
+    assert_eq!(shown(&mut out), ["close 1 4404"]);
+    apply(&mut first, &numbered("ann", 1, 1), 1, &mut out);
+    assert_eq!(shown(&mut out), ["to 1 error no_such_room"], "it was on its way");
+    let mut second = empty(&["counter", "counter"]);
+    second.restore(first.position(), &first.save()).expect("a good state");
+    let entry = ActEntry { room: RoomNumber(1), ..change(1) };
+    for state in [&mut first, &mut second] {
+        apply(state, &entry, 1, &mut out);
+        let other = state.view(&Place { plan: 1, path: "/1".into() }).expect("a room");
+        assert_eq!(other.value, Some(6.into()), "the other room goes on");
+        apply(state, &numbered("ann", 1, 1), 1, &mut out);
+        assert_eq!(shown(&mut out).last().map(String::as_str), Some("to 1 error refused again"));
+    }
+    assert_eq!(first.save(), second.save());
+}
+
 proptest! {
     /// The same history gives the same deliveries: nothing but the input matters.
     #[test]

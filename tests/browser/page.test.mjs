@@ -323,11 +323,11 @@ describe("bad news", () => {
   });
 
   for (const [reason, expected] of [
-    ["Log in first.", "Closed (4401): Log in first. Reload the page to try again."],
-    ["", "Closed (4401): the server has refused this client. Reload the page to try again."],
+    ["Log in first.", "Closed (4450): Log in first. Reload the page to try again."],
+    ["", "Closed (4450): the server has refused this client. Reload the page to try again."],
   ]) {
     test(`a connection closed for good says why${reason ? "" : ", with no reason given"}`, async () => {
-      const page = await openCounterServedBy((socket) => socket.close({ code: 4401, reason }));
+      const page = await openCounterServedBy((socket) => socket.close({ code: 4450, reason }));
       await untilShown(page, "#status", expected);
       assert.equal(await page.getByRole("button", { name: "Plus" }).getAttribute("aria-disabled"), "true");
       await page.context().close();

@@ -4,7 +4,8 @@ use super::DEADLINE;
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::SocketAddr,
-    process::{Child, Command, ExitStatus, Stdio},
+    path::Path,
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex},
     time::Instant,
 };
@@ -13,15 +14,21 @@ use std::{
 /// that would change what it does, it listens on a port of the system's choice, and it keeps its
 /// journal in memory.
 pub fn statesync(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_statesync"));
+    let mut command = program(env!("CARGO_BIN_EXE_statesync").as_ref());
+    command.args(arguments).env("STATESYNC__JOURNAL__KIND", "memory");
+    command
+}
+
+/// A program that reads the same environment, on a port of the system's choice.
+pub fn program(path: &Path) -> Command {
+    let mut command = Command::new(path);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("STATESYNC_") {
             command.env_remove(name);
         }
     }
     command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
-    command.env("STATESYNC__SERVER__BIND", "127.0.0.1:0").args(arguments);
-    command.env("STATESYNC__JOURNAL__KIND", "memory");
+    command.env("STATESYNC__SERVER__BIND", "127.0.0.1:0");
     command
 }
 
@@ -38,6 +45,13 @@ impl Process {
     /// Starts `command` and collects what it prints.
     pub fn spawn(command: Command) -> Self {
         Self::spawn_reading(command, Stdio::null())
+    }
+
+    /// The same, with an input to write to.
+    pub fn spawn_with_input(command: Command) -> (Self, ChildStdin) {
+        let mut process = Self::spawn_reading(command, Stdio::piped());
+        let input = process.child.stdin.take().expect("a pipe");
+        (process, input)
     }
 
     /// The same with this standard input.
