@@ -189,6 +189,11 @@ pub async fn read(
     max_bytes: usize,
     limit: Duration,
 ) -> Result<Message, Refusal> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let announced = announced.and_then(|text| text.parse::<u64>().ok());
+    if announced.is_some_and(|bytes| bytes > max_bytes as u64) {
+        return Err(Refusal::BodyTooLarge(max_bytes));
+    }
     let read = timeout(limit, body.to_bytes_limited(max_bytes)).await;
     let bytes = read.map_err(|_| Refusal::BodyTooSlow)?;
     let bytes = bytes.map_err(|_| Refusal::BodyTooLarge(max_bytes))?;

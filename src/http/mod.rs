@@ -15,6 +15,7 @@ mod pages;
 mod refusal;
 mod routes;
 mod sse;
+mod unread;
 mod upgrade;
 mod worker;
 
@@ -22,6 +23,18 @@ pub use crate::auth::Unauthorized;
 pub use certificate::TlsError;
 pub use feed::{Feed, FeedError};
 pub use refusal::Refusal;
+
+/// What the fuzz targets (`tests/fuzz`) need besides: everything that reads a request's head and is
+/// pure. They drive it with heads that no test would think of. No part of the API.
+#[doc(hidden)]
+pub mod head {
+    pub use super::{
+        api::client,
+        credential::{Masked, find},
+        gates::*,
+    };
+    pub use crate::auth::{Auth, UnixSeconds};
+}
 
 use crate::{
     auth::Auth,

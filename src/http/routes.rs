@@ -4,7 +4,7 @@ use super::{
     api::{self, Posted},
     credential, gates, pages,
     refusal::Refusal,
-    sse, upgrade,
+    sse, unread, upgrade,
     worker::{WorkerFactory, WorkerParts},
 };
 use crate::{
@@ -21,6 +21,7 @@ use actix_web::{
     App, Error, HttpMessage, HttpRequest, HttpResponse,
     dev::{ServiceRequest, ServiceResponse},
     http::{Method, header},
+    middleware::from_fn,
     web,
 };
 use std::{
@@ -48,6 +49,7 @@ pub fn app(
     let edge = Edge { parts: factory.0.clone(), worker: factory.worker() };
     App::new()
         .app_data(Rc::new(edge))
+        .wrap(from_fn(unread::keep))
         .route("/health", web::to(health))
         .route("/health/", web::to(health))
         .route("/web/", web::to(pages::start))

@@ -67,10 +67,15 @@ fn compress_below(limit: usize, payload: &[u8], how: Compression) -> Option<Vec<
             }
             _ => &mut slot.insert((config, Deflate::new_with_config(config))).1,
         };
-        deflate.compress(payload, &mut output, DeflateFlush::SyncFlush).ok()?;
+        let done = deflate.compress(payload, &mut output, DeflateFlush::SyncFlush);
         // It fits: zlib fills the output to its last byte before it leaves something out.
         let length = deflate.total_out() as usize;
-        (length < output.len()).then_some(length)
+        let is_whole = done.is_ok() && length < output.len();
+        if !is_whole {
+            // At level 1, a reset leaves a block open that was cut off, and zlib-rs panics later.
+            *slot = None;
+        }
+        is_whole.then_some(length)
     })?;
     output.truncate(length);
     output.truncate(output.strip_suffix(&TAIL)?.len());

@@ -196,3 +196,27 @@ proptest! {
         let _ = inflated(&payload, MAX_BYTES);
     }
 }
+
+/// Whoever writes the messages decides whether they shrink.
+#[test]
+fn messages_that_do_not_shrink_leave_nothing_behind_for_those_that_follow() {
+    let mut state: u64 = 12_345;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for level in [1, 3] {
+        let how = Compression { window_bits: 9, level, memory_level: 1, min_bytes: 0 };
+        for _ in 0..10_000 {
+            let length = random() as usize % 5_000;
+            let bits = [0xFF, 0x7F, 0x0F][random() as usize % 3];
+            let payload: Vec<u8> = (0..length).map(|_| random() as u8 & bits).collect();
+            if let Some(deflated) = compress(&payload, how) {
+                let inflated = Inflater::default().inflate(&deflated, length).map(<[u8]>::to_vec);
+                assert_eq!(inflated, Ok(payload));
+            }
+        }
+    }
+}
