@@ -133,7 +133,8 @@ mod tests {
     #[test]
     fn a_token_is_found_where_it_may_stand() {
         let origin = ("origin", "http://a.example");
-        let cases: &[(&[(&str, &str)], &str, Option<&str>)] = &[
+        type Line<'a> = (&'static str, &'a str);
+        let cases: &[(&[Line<'_>], &str, Option<&str>)] = &[
             (&[], "", None),
             (&[("authorization", "Bearer t")], "", Some("t")),
             (&[("authorization", "bearer   t ")], "", Some("t")),
