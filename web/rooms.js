@@ -37,8 +37,6 @@ const page = {
 
 /** The cards by the path and kind of their rooms, so that one that stays keeps its focus. @type {Map<string, Card>} */
 const cards = new Map();
-/** Room 2 comes before room 10. */
-const order = new Intl.Collator("en", { numeric: true });
 let failures = 0;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let next;
@@ -99,7 +97,7 @@ function isRoom(room) {
 
 /** @param {Room[]} rooms */
 function show(rooms) {
-  rooms.sort((one, other) => order.compare(one.path, other.path));
+  rooms.sort((one, other) => (one.path < other.path ? -1 : 1));
   const shown = rooms.slice(0, MOST_SHOWN);
   const wanted = shown.map((room) => cardOf(room).element);
   const isAsWanted = wanted.length === page.rooms.children.length && wanted.every((card, index) => page.rooms.children[index] === card);
