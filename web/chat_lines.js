@@ -44,7 +44,11 @@ export class Lines {
   constructor(me) {
     this.#me = me;
     this.#scroll.addEventListener("scroll", () => this.#scrolled());
-    this.#newer.addEventListener("click", () => this.follow());
+    this.#newer.addEventListener("click", () => {
+      this.follow();
+      // The button is gone now: who uses the keyboard goes on from what was said.
+      this.#scroll.focus({ preventScroll: true });
+    });
     document.addEventListener("visibilitychange", () => this.#scrolled());
     // A keyboard on the screen, a turned phone, a longer text to be sent.
     new ResizeObserver(() => this.#stayAtEnd()).observe(this.#scroll);

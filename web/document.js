@@ -231,7 +231,11 @@ async function send(value, ops) {
 function keepMine() {
   const mine = written();
   const state = connection.confirmed;
-  if (!mine || !state || saving) return;
+  if (!state || saving) return;
+  if (!mine) {
+    showFault();
+    return goToFault();
+  }
   const theirs = state.value;
   const changes = difference(base, mine.value).filter(({ op }) => op !== "test");
   let value = mine.value;
@@ -375,9 +379,6 @@ function showError({ code, message, action, retry }) {
       break;
     case "unknown":
       notice.showToBeRead("Nobody can tell whether your edits were saved. They are still in the text.");
-      break;
-    case "too_large":
-      notice.show("Not saved: this is larger than the server takes.");
       break;
     default:
       notice.show(action ? `Not saved: ${message}.` : sentence(message));

@@ -15,7 +15,7 @@ const SPACE = /[ \t\n\r]*/y;
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const WORD = /[\p{L}\p{N}_$.+-]+/uy;
 /** A string up to what is wrong in it, or to its end. */
-const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*/y;
+const STRING = /"[^"\\\u0000-\u001f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\u0000-\u001f]*)*/y;
 
 /** Browsers have it where `parseExactly` reads bigints: both or neither. */
 const { rawJSON } = /** @type {{ rawJSON?: (text: string) => unknown }} */ (JSON);
@@ -103,8 +103,9 @@ class Reader {
     } catch (error) {
       if (error instanceof Wrong) return error;
       if (!(error instanceof RangeError)) throw error;
+      return { index: this.#index, message: "this is nested too deeply" };
     }
-    // Too deep for this reader; or the browser's is stricter than this one.
+    // The browser's reader is stricter than this one.
     return { index: this.#index, message: "this is not JSON" };
   }
 

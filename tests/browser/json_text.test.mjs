@@ -1,7 +1,8 @@
 // What is told of a text that is no JSON: where, and what.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { faultIn } from "../../web/json_text.js";
+import { faultIn, jsonOf, writable } from "../../web/json_text.js";
+import { parseExactly } from "../../web/statesync.js";
 
 for (const [text, line, column, message] of [
   ["", 1, 1, /value is missing/],
@@ -24,6 +25,7 @@ for (const [text, line, column, message] of [
   ["[01]", 1, 2, /no number/],
   ["[1.]", 1, 2, /no number/],
   ["[-]", 1, 2, /is no value/],
+  ["[1e400]", 1, 2, /number is too large/],
   ["1 2", 1, 3, /may follow/],
 ]) {
   test(JSON.stringify(text), () => {
@@ -58,4 +60,12 @@ test("JSON has no fault, and whatever is none has one, however it is broken", ()
 
 test("a text that is very deep is told to be none, and ends nothing", () => {
   assert.equal(typeof faultIn("[".repeat(200_000))?.message, "string");
+});
+
+const isExact = "rawJSON" in JSON;
+
+test("what was read exactly is written exactly", { skip: !isExact && "this engine reads no exact numbers" }, () => {
+  const text = '{"big":[9007199254740993,-9223372036854775808],"small":1.5}';
+  assert.equal(jsonOf(parseExactly(text)), text);
+  assert.equal(JSON.stringify(writable(parseExactly(text))), text);
 });
