@@ -324,7 +324,11 @@ fn nothing_is_answered_ahead_of_the_greeting() {
         burst.extend(masked(0x81, b"junk"));
         client.send_bytes(&burst);
         client.read_head();
-        let order: Vec<_> = (0..3).map(|_| client.read_event()["type"].clone()).collect();
-        assert_eq!(order, ["welcome", "users", "error"]);
+        let mut order = Vec::new();
+        while order.last() != Some(&json!("error")) {
+            order.push(client.read_event()["type"].clone());
+        }
+        // Of the client before, the room may tell as well that it has gone.
+        assert_eq!(order[..2], ["welcome", "users"], "{order:?}");
     }
 }
