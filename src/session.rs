@@ -220,6 +220,8 @@ impl Session {
     /// it beyond the handshake.
     pub fn start_on(socket: Socket, early: BytesMut, plan: Plan, worker: &Worker) {
         let (reader, writer) = socket.into_split();
+        // An empty buffer keeps what it once held, for as long as the session lasts.
+        let early = if early.is_empty() { BytesMut::new() } else { early };
         let form = WireForm::of_session(plan.dialect, plan.compression);
         let decoder = match plan.compression {
             Some(_) => Decoder::inflating(worker.max_message_bytes),
