@@ -50,11 +50,16 @@ fn builder(status: StatusCode, origin: Option<&HeaderValue>) -> HttpResponseBuil
     let mut response = HttpResponse::build(status);
     response.insert_header((header::CACHE_CONTROL, "no-store"));
     response.insert_header((header::VARY, "Accept, Upgrade, Origin"));
-    // A page of another origin may read the answer only if we say so (Fetch, section 3.2).
+    allow_origin(&mut response, origin);
+    response
+}
+
+/// A page of another origin may read the answer only if we say so (Fetch, section 3.2). `origin` is
+/// the page's, which the gate let pass.
+pub fn allow_origin(response: &mut HttpResponseBuilder, origin: Option<&HeaderValue>) {
     if let Some(origin) = origin {
         response.insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, origin));
     }
-    response
 }
 
 /// Whether the request asks for JSON by name.

@@ -4,6 +4,7 @@
 //! all while the client does not read. Its outbox is bounded meanwhile, and the kernel ends a
 //! stalled peer (`TCP_USER_TIMEOUT`), which drops the body, the actor and its [`Presence`].
 
+use super::api;
 use crate::{
     fanout::{Attachment, Link},
     protocol::WireForm,
@@ -75,7 +76,7 @@ pub fn head(origin: Option<&header::HeaderValue>) -> HttpResponse {
 
 fn builder(origin: Option<&header::HeaderValue>) -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
-    allow_origin(&mut response, origin);
+    api::allow_origin(&mut response, origin);
     response
         .insert_header((header::CONTENT_TYPE, "text/event-stream; charset=utf-8"))
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -83,13 +84,6 @@ fn builder(origin: Option<&header::HeaderValue>) -> HttpResponseBuilder {
         // nginx would hold events back otherwise.
         .insert_header(("x-accel-buffering", "no"));
     response
-}
-
-/// A page of another origin may read the events only if we say so (Fetch, section 3.2).
-fn allow_origin(response: &mut HttpResponseBuilder, origin: Option<&header::HeaderValue>) {
-    if let Some(origin) = origin {
-        response.insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, origin));
-    }
 }
 
 impl Actor for EventStream {

@@ -1,8 +1,7 @@
 //! `echo`: a message comes back to its sender, as it was or in a template. Plain text; keeps nothing.
 
 use super::{
-    BadArgument, Effect, Filling, Moment, Room, RoomKind, SessionId, Speech, Template, UnixMicros,
-    argument,
+    BadArgument, Effect, Moment, Room, RoomKind, SessionId, Speech, Template, UnixMicros, argument,
 };
 use crate::protocol::{ActionError, Event, Input, Message};
 use jiff::tz::TimeZone;
@@ -68,19 +67,6 @@ struct EchoRoom {
     answers: HashMap<SessionId, u32>,
 }
 
-impl EchoRoom {
-    fn answer(&self, message: &Message, at: UnixMicros) -> Message {
-        match message {
-            Message::Text(text) if !self.kind.template.is_identity() => {
-                let filling = Filling { message: text, count: 0, at, zone: &self.kind.zone };
-                Message::Text(self.kind.template.fill(&filling).into())
-            }
-            // Bytes have no place in a text template: they come back as they are.
-            _ => message.clone(),
-        }
-    }
-}
-
 impl Room for EchoRoom {
     fn apply(
         &mut self,
@@ -88,7 +74,11 @@ impl Room for EchoRoom {
         from: Option<SessionId>,
         when: Moment,
     ) -> Result<Vec<Effect>, ActionError> {
-        let mut effects = vec![Effect::Reply(Event::Message(self.answer(action, when.at)))];
+        let mut effects = vec![Effect::Reply(Event::Message(self.kind.template.fill_message(
+            action,
+            when.at,
+            &self.kind.zone,
+        )))];
         // Who is in no room, as by plain HTTP, has no connection to be closed.
         let answers = from.and_then(|from| self.answers.get_mut(&from));
         if let (Some(limit), Some(answers)) = (self.kind.close_after, answers) {

@@ -4,8 +4,8 @@
 //! learn who got its message. A room in which nothing may be lost is a `chat`.
 
 use super::{
-    BadArgument, Effect, Filling, Moment, Room, RoomKind, SessionId, Speech, Template, UnixMicros,
-    argument, recent::Recent,
+    BadArgument, Effect, Moment, Room, RoomKind, SessionId, Speech, Template, UnixMicros, argument,
+    recent::Recent,
 };
 use crate::protocol::{ActionError, Event, Input, Message};
 use jiff::tz::TimeZone;
@@ -75,19 +75,6 @@ struct RelayRoom {
     texts: Recent<Message>,
 }
 
-impl RelayRoom {
-    fn passed_on(&self, message: &Message, at: UnixMicros) -> Message {
-        match message {
-            Message::Text(text) if !self.kind.template.is_identity() => {
-                let filling = Filling { message: text, count: 0, at, zone: &self.kind.zone };
-                Message::Text(self.kind.template.fill(&filling).into())
-            }
-            // Bytes have no place in a text template: they go as they are.
-            _ => message.clone(),
-        }
-    }
-}
-
 impl Room for RelayRoom {
     fn joined(&mut self, session: SessionId, _at: UnixMicros) -> Vec<Effect> {
         let texts: Vec<_> = self.texts.iter().cloned().map(Event::Message).collect();
@@ -103,7 +90,7 @@ impl Room for RelayRoom {
         _from: Option<SessionId>,
         when: Moment,
     ) -> Result<Vec<Effect>, ActionError> {
-        let message = self.passed_on(action, when.at);
+        let message = self.kind.template.fill_message(action, when.at, &self.kind.zone);
         if let Message::Text(text) = &message {
             self.texts.push(message.clone(), text.len());
         }

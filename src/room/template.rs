@@ -1,6 +1,7 @@
 //! Text with places to fill, such as `{message}` and `{time}`. Each kind says which it can fill.
 
 use super::UnixMicros;
+use crate::protocol::Message;
 use jiff::{Timestamp, tz::TimeZone};
 
 /// A checked template.
@@ -92,6 +93,16 @@ impl Template {
     /// Whether the template is `{message}` and nothing else, so that filling it changes nothing.
     pub fn is_identity(&self) -> bool {
         self.0 == [Part::Place(Place::Message)]
+    }
+
+    /// A message in the template. Bytes have no place in a text: they stay as they are.
+    pub fn fill_message(&self, message: &Message, at: UnixMicros, zone: &TimeZone) -> Message {
+        match message {
+            Message::Text(text) if !self.is_identity() => {
+                Message::Text(self.fill(&Filling { message: text, count: 0, at, zone }).into())
+            }
+            _ => message.clone(),
+        }
     }
 
     /// The template with its places filled.
