@@ -43,6 +43,8 @@ pub struct Moment {
     pub value: i64,
     /// How many are here.
     pub users: usize,
+    /// Whether all were told just now how many are here.
+    pub users_told: bool,
     /// Until when a change of `users` has to wait before it is told, if there is one.
     pub presence_due: Option<Instant>,
 }
@@ -87,18 +89,35 @@ impl Room {
             shared.value += change;
             frame::push(&mut news, frame::TEXT, state_event(shared.value).as_bytes());
         }
-        let presence_due = shared.tell_users(&mut news);
+        let presence_due = shared.presence_due();
+        let users_told = presence_due.is_some_and(|due| due <= Instant::now());
+        if users_told {
+            shared.users_changed = false;
+            shared.users_told = Some(Instant::now());
+            frame::push(&mut news, frame::TEXT, users_event(shared.users).as_bytes());
+        }
         let asleep = shared.put(&news)?;
         let inbox = &mut shared.inboxes[thread];
         frames.clear();
         std::mem::swap(frames, &mut inbox.frames);
         arrivals.append(&mut inbox.arrivals);
-        let moment = Moment { value: shared.value, users: shared.users, presence_due };
+        let moment = Moment {
+            value: shared.value,
+            users: shared.users,
+            users_told,
+            presence_due: presence_due.filter(|_| !users_told),
+        };
         drop(shared);
         for other in asleep.into_iter().filter(|other| *other != thread) {
             self.wakers[other].wake()?;
         }
         Ok(moment)
+    }
+
+    /// The clients of this thread have been told how many are here. The interval begins now: with
+    /// many clients the writes alone may take that long, and would leave no time for joins.
+    pub fn presence_written(&self) {
+        self.lock().users_told = Some(Instant::now());
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -107,21 +126,10 @@ impl Room {
 }
 
 impl Shared {
-    /// Appends how many are here, unless all know or were told something else just now. Answers
-    /// when they are to be told then.
-    fn tell_users(&mut self, news: &mut Vec<u8>) -> Option<Instant> {
-        if !self.users_changed {
-            return None;
-        }
-        let now = Instant::now();
-        let due = self.users_told.map_or(now, |told| told + PRESENCE_INTERVAL);
-        if now < due {
-            return Some(due);
-        }
-        frame::push(news, frame::TEXT, users_event(self.users).as_bytes());
-        self.users_changed = false;
-        self.users_told = Some(now);
-        None
+    /// When all are to be told how many are here, if they do not know.
+    fn presence_due(&self) -> Option<Instant> {
+        self.users_changed
+            .then(|| self.users_told.map_or_else(Instant::now, |told| told + PRESENCE_INTERVAL))
     }
 
     /// Puts frames into all inboxes. Answers whose was empty; the others have been woken already.

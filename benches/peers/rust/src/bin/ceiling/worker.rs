@@ -187,7 +187,8 @@ impl Worker {
     fn apply_each(&mut self) -> Result<()> {
         let mut changes = std::mem::take(&mut self.changes);
         for change in &changes {
-            self.exchange(&[*change])?;
+            let moment = self.exchange(&[*change])?;
+            self.tell_all(&moment);
         }
         changes.clear();
         self.changes = changes;
@@ -203,41 +204,70 @@ impl Worker {
         let moment = self.exchange(&changes)?;
         changes.clear();
         self.changes = changes;
-        self.greet(&moment);
+        // Newcomers know it all already; they are not told again with the others.
+        let greeted = self.greet(&moment);
+        self.tell_all(&moment);
+        for key in greeted {
+            self.peers[key].phase = Phase::Open;
+        }
         self.admit()
     }
 
-    /// Tells the room what changed, and the clients what the room says.
+    /// Tells the room what changed, and takes from it what clients here are to be told.
     fn exchange(&mut self, changes: &[i64]) -> Result<Moment> {
         let moment =
             self.room.exchange(self.number, changes, &mut self.frames, &mut self.arrivals)?;
         self.presence_due = moment.presence_due;
+        Ok(moment)
+    }
+
+    /// Tells everyone who is not new what is to be told.
+    fn tell_all(&mut self, moment: &Moment) {
+        let frames = std::mem::take(&mut self.frames);
         match self.merge {
-            true => write_to_all(&mut self.peers, &self.frames, &mut self.failed),
-            false => {
-                for frame in frame::each(&self.frames) {
-                    write_to_all(&mut self.peers, frame, &mut self.failed);
-                }
+            true => self.write_to_all(&frames),
+            false => frame::each(&frames).for_each(|frame| self.write_to_all(frame)),
+        }
+        self.frames = frames;
+        if moment.users_told {
+            self.room.presence_written();
+        }
+    }
+
+    /// One write for everyone.
+    fn write_to_all(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        for (key, peer) in &mut self.peers {
+            if peer.phase == Phase::Open
+                && let Err(error) = peer.write(bytes)
+            {
+                self.failed.push((key, error));
             }
         }
         while let Some((key, error)) = self.failed.pop() {
             self.close(key, error);
         }
-        Ok(moment)
     }
 
-    /// Tells newcomers all that they need to know, in one write.
-    fn greet(&mut self, moment: &Moment) {
+    /// Tells newcomers all that they need to know, in one write. Answers who they are.
+    fn greet(&mut self, moment: &Moment) -> Vec<usize> {
+        let mut greeted = Vec::new();
         for (key, answer) in std::mem::take(&mut self.newcomers) {
             let mut greeting = answer.into_bytes();
             frame::push(&mut greeting, frame::TEXT, users_event(moment.users).as_bytes());
             frame::push(&mut greeting, frame::TEXT, state_event(moment.value).as_bytes());
-            let peer = &mut self.peers[key];
-            peer.phase = Phase::Open;
-            if let Err(error) = peer.write(&greeting) {
-                self.close(key, error);
+            match self.peers[key].write(&greeting) {
+                Ok(()) => greeted.push(key),
+                Err(error) => {
+                    // It was counted.
+                    self.peers[key].phase = Phase::Open;
+                    self.close(key, error);
+                }
             }
         }
+        greeted
     }
 
     /// Takes in the connections that were handed to this thread.
@@ -268,20 +298,6 @@ impl Worker {
                 // The next exchange says when it is to be told, should this one be over.
                 self.presence_due = Some(Instant::now());
             }
-        }
-    }
-}
-
-/// One write for everyone.
-fn write_to_all(peers: &mut Slab<Peer>, bytes: &[u8], failed: &mut Vec<(usize, Error)>) {
-    if bytes.is_empty() {
-        return;
-    }
-    for (key, peer) in peers {
-        if peer.phase == Phase::Open
-            && let Err(error) = peer.write(bytes)
-        {
-            failed.push((key, error));
         }
     }
 }
