@@ -94,7 +94,8 @@ async def check_counter(url, kind, may_skip):
         await first.act("plus")
     for client in (first, second):
         seen = values(await until(client, type="state", value=ACTIONS))
-        assert seen == sorted(set(seen)), f"out of order: {seen}"
+        wrong = [pair for pair in zip(seen, seen[1:]) if pair[0] >= pair[1]]
+        assert not wrong, f"out of order: {wrong[:5]}"
         assert may_skip or len(seen) == ACTIONS, f"{len(seen)} of {ACTIONS} values were shown"
 
     await second.act("minus")
