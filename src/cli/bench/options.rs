@@ -4,6 +4,8 @@ use clap::{Args, ValueEnum};
 use std::{path::PathBuf, str::FromStr};
 
 #[derive(Args)]
+// An option given twice: the last counts. A comparison gives options of its own after the file's.
+#[command(args_override_self = true)]
 pub struct BenchArguments {
     #[command(flatten)]
     pub load: LoadArguments,
