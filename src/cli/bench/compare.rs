@@ -9,6 +9,8 @@ mod plan;
 mod rounds;
 mod statistics;
 pub mod table;
+#[cfg(test)]
+mod tests;
 
 use self::{
     comparison::Comparison, error::CompareError, folder::Folder, plan::Plan, rounds::Rounds,
