@@ -126,12 +126,21 @@ fn goal_row(comparison: &Comparison, place: usize, load: &Load, goal: &Goal) -> 
     let [measured, range, reached] = match comparison.measured(place, goal) {
         Some(summary) => [
             number_text(summary.median),
-            format!("{} to {}", number_text(summary.lowest), number_text(summary.highest)),
+            range_text(&summary, comparison.rounds),
             if is_reached(goal, summary.median) { "yes" } else { "no" }.to_owned(),
         ],
         None => [NONE.to_owned(), NONE.to_owned(), comparison.why_not(place, goal)],
     };
     vec![load.name.clone(), goal.about.clone(), goal_text(goal), measured, range, reached]
+}
+
+/// With the number of rounds if some are missing.
+fn range_text(summary: &Summary, rounds: usize) -> String {
+    let range = format!("{} to {}", number_text(summary.lowest), number_text(summary.highest));
+    match summary.count == rounds {
+        true => range,
+        false => format!("{range} ({} of {rounds} rounds)", summary.count),
+    }
 }
 
 /// Such as `statesync ÷ ceiling ≥ 0.9`.
