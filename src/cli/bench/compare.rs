@@ -5,8 +5,8 @@ mod command;
 pub mod comparison;
 mod error;
 mod folder;
-mod plan;
-mod rounds;
+pub mod plan;
+pub mod rounds;
 mod statistics;
 pub mod table;
 #[cfg(test)]
@@ -70,8 +70,7 @@ fn read(file: &Path, only: &[String]) -> Result<Plan, CompareError> {
     let mut text = String::new();
     let opened = File::open(file).map_err(failed)?;
     opened.take(MAX_PLAN_BYTES).read_to_string(&mut text).map_err(failed)?;
-    let mut plan =
-        Plan::parse(&file.display().to_string(), &text).map_err(CompareError::Plan)?;
+    let mut plan = Plan::parse(&file.display().to_string(), &text).map_err(CompareError::Plan)?;
     if !only.is_empty() {
         plan.keep_only(only).map_err(CompareError::UnknownLoad)?;
     }

@@ -15,6 +15,7 @@ use self::{
 use super::{
     compare::{
         comparison::{Comparison, setting_text},
+        plan::Case,
         table::{self, COLUMNS, Table, number_text},
     },
     outcome::{Outcome, Traffic},
@@ -63,9 +64,8 @@ fn latency_of_run(traffic: &Traffic) -> io::Result<Option<Figure>> {
 /// All that is known of one run, a row each.
 fn facts(outcome: &Outcome) -> Table {
     let row = |name: &str, text: String| vec![name.to_owned(), text];
-    let number = |column: &table::Column| {
-        Some(row(column.heading, number_text((column.number)(outcome)?)))
-    };
+    let number =
+        |column: &table::Column| Some(row(column.heading, number_text((column.number)(outcome)?)));
     let mut rows: Vec<Vec<String>> = COLUMNS.iter().filter_map(number).collect();
     let yes = |is_so: bool| if is_so { "yes" } else { "no" }.to_owned();
     if let Some(traffic) = &outcome.traffic {
@@ -76,11 +76,12 @@ fn facts(outcome: &Outcome) -> Table {
     }
     let lost = &outcome.lost;
     let kinds = [("steady", lost.steady), ("stalled", lost.stalled), ("slow", lost.slow)];
-    let count = |(kind, count): (&str, usize)| row(&format!("lost {kind} clients"), count.to_string());
+    let count =
+        |(kind, count): (&str, usize)| row(&format!("lost {kind} clients"), count.to_string());
     rows.extend(kinds.into_iter().map(count));
     let reasons = lost.reasons.iter();
     rows.extend(reasons.map(|(reason, count)| row(&format!("lost: {reason}"), count.to_string())));
-    Table { headings: vec!["measured".to_owned(), "value".to_owned()], rows }
+    Table { names: 1, headings: vec!["measured".to_owned(), "value".to_owned()], rows }
 }
 
 fn page_of_comparison(comparison: &Comparison) -> io::Result<Page> {
@@ -93,8 +94,7 @@ fn page_of_comparison(comparison: &Comparison) -> io::Result<Page> {
         let mut figures = Vec::new();
         figures.extend(events_of_load(comparison, place)?);
         figures.extend(latency_of_load(comparison, place)?);
-        let title = format!("{}: {}", load.name, load.about);
-        let notes = vec![format!("Options: {}", load.options.join(" "))];
+        let (title, notes) = (load.title(), vec![load.options_text()]);
         let table = Some(table::of_load(comparison, place));
         parts.push(Part { title, notes, table, figures });
     }
@@ -105,24 +105,24 @@ fn page_of_comparison(comparison: &Comparison) -> io::Result<Page> {
 /// The cases of a load that have traffic, each with its colour and that of its round to be drawn.
 fn typical(comparison: &Comparison, load: usize) -> Vec<(&str, usize, &Traffic)> {
     let names = comparison.plan.loads[load].cases.iter().map(|case| case.name.as_str());
-    let of_case = |(place, name)| {
-        Some((name, place, comparison.typical(load, place)?.traffic.as_ref()?))
-    };
+    let of_case =
+        |(place, name)| Some((name, place, comparison.typical(load, place)?.traffic.as_ref()?));
     names.enumerate().filter_map(of_case).collect()
 }
 
 fn latency_of_load(comparison: &Comparison, load: usize) -> io::Result<Option<Figure>> {
     let cases = typical(comparison, load).into_iter();
     let of: Vec<_> = cases.map(|(name, colour, traffic)| (name, colour, &traffic.every)).collect();
-    figure::latency("Latency of every event, in a typical round", &of)
+    figure::latency("Latency at every client, in a typical round", &of)
 }
 
 fn events_of_load(comparison: &Comparison, load: usize) -> io::Result<Option<Figure>> {
-    let bar = |(name, colour, traffic): (&str, usize, &Traffic)| Bar {
-        name: name.to_owned(),
-        colour,
-        value: traffic.events_per_s,
+    let events_per_s = |outcome: &Outcome| Some(outcome.traffic.as_ref()?.events_per_s);
+    let bar = |(place, case): (usize, &Case)| {
+        let value = comparison.median(load, place, events_per_s)?;
+        Some(Bar { name: case.name.clone(), colour: place, value })
     };
-    let bars: Vec<Bar> = typical(comparison, load).into_iter().map(bar).collect();
-    figure::bars("Events delivered a second, in a typical round", &bars)
+    let cases = comparison.plan.loads[load].cases.iter().enumerate();
+    let bars: Vec<Bar> = cases.filter_map(bar).collect();
+    figure::bars("Events delivered a second, median", &bars)
 }

@@ -42,6 +42,12 @@ impl Comparison {
         outcomes.get(outcomes.len().checked_sub(1)? / 2).copied()
     }
 
+    /// The median of a case's numbers.
+    pub fn median(&self, load: usize, case: usize, of: fn(&Outcome) -> Option<f64>) -> Option<f64> {
+        let numbers = self.outcomes(load, case).flatten().filter_map(of).collect();
+        Summary::of(numbers).map(|summary| summary.median)
+    }
+
     /// What was measured for a goal of a load.
     pub fn measured(&self, load: usize, goal: &Goal) -> Option<Summary> {
         statistics::measured(goal, |name| match self.case(load, name) {
@@ -99,12 +105,8 @@ impl Comparison {
         let mut text = self.setting().map(setting_text).unwrap_or_default();
         text.push_str(&format!("{}\n", self.method()));
         for (place, load) in self.plan.loads.iter().enumerate() {
-            let options = load.options.join(" ");
             let table = table::of_load(self, place).to_markdown();
-            text.push_str(&format!(
-                "\n## {}: {}\n\nOptions: `{options}`\n\n{table}",
-                load.name, load.about
-            ));
+            text.push_str(&format!("\n## {}\n\n{}\n\n{table}", load.title(), load.options_text()));
         }
         if let Some(goals) = table::of_goals(self) {
             text.push_str(&format!("\n## Goals\n\n{}", goals.to_markdown()));

@@ -47,6 +47,24 @@ pub struct Load {
     pub goals: Vec<Goal>,
 }
 
+impl Load {
+    /// Its name, and what it is in words.
+    pub fn title(&self) -> String {
+        match self.about == self.name {
+            true => self.name.clone(),
+            false => format!("{}: {}", self.name, self.about),
+        }
+    }
+
+    /// Its options, in a line.
+    pub fn options_text(&self) -> String {
+        match self.options.is_empty() {
+            true => "Options: none".to_owned(),
+            false => format!("Options: {}", self.options.join(" ")),
+        }
+    }
+}
+
 /// A server under a load.
 #[derive(Debug)]
 pub struct Case {
@@ -238,7 +256,11 @@ fn goal(mut fields: Fields<'_, '_>, cases: &[Case]) -> Goal {
     match (at_least, at_most) {
         (None, None) => fields.wrong(fields.offset(), "at_least", "missing, and at_most, too"),
         (Some(least), Some(most)) if least > most => {
-            fields.wrong(fields.offset(), "at_least", "nothing is at least that and at most at_most");
+            fields.wrong(
+                fields.offset(),
+                "at_least",
+                "nothing is at least that and at most at_most",
+            );
         }
         _ => {}
     }

@@ -29,10 +29,7 @@ impl Summary {
 
 /// A goal's number over all rounds. A ratio or difference is made within a round, where both were
 /// measured shortly after each other. `of` gives the outcomes of the case of a name, one a round.
-pub fn measured<'o>(
-    goal: &Goal,
-    of: impl Fn(&str) -> Vec<Option<&'o Outcome>>,
-) -> Option<Summary> {
+pub fn measured<'o>(goal: &Goal, of: impl Fn(&str) -> Vec<Option<&'o Outcome>>) -> Option<Summary> {
     let values = |case: &str| -> Vec<Option<f64>> {
         let value = |outcome: Option<&Outcome>| metric::value(outcome?, &goal.metric);
         of(case).into_iter().map(value).collect()

@@ -7,9 +7,11 @@ use super::{
 };
 use crate::cli::bench::outcome::{Outcome, ServerUse, Traffic};
 
-/// Rows of text: names on the left, then numbers.
+/// Rows of text: first names, then numbers.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Table {
+    /// How many columns are names.
+    pub names: usize,
     pub headings: Vec<String>,
     pub rows: Vec<Vec<String>>,
 }
@@ -29,7 +31,7 @@ pub const COLUMNS: &[Column] = &[
     column("events/s", |o| traffic(o, |t| t.events_per_s)),
     column("actions/s", |o| traffic(o, |t| t.actions_per_s)),
     column("server CPU, µs/event", |o| o.server.as_ref()?.cpu_us_per_event),
-    column("server CPU, % of a core", |o| server(o, |s| s.core_share * 100.0)),
+    column("server CPU, % of one core", |o| server(o, |s| s.core_share * 100.0)),
     column("sender p50, ms", |o| traffic(o, |t| t.sender.p50_ms)),
     column("sender p99, ms", |o| traffic(o, |t| t.sender.p99_ms)),
     column("every p50, ms", |o| traffic(o, |t| t.every.p50_ms)),
@@ -40,10 +42,10 @@ pub const COLUMNS: &[Column] = &[
     column("age p99, ms", |o| traffic(o, |t| t.age.p99_ms)),
     column("skipped, %", |o| traffic(o, skipped_percent)),
     column("joins/s", |o| Some(o.connect.clients_per_s)),
-    column("most users events", |o| Some(o.connect.most_users_events as f64)),
-    column("memory for a client, KiB", |o| server(o, |s| s.memory_per_client_bytes / KIB)),
-    column("most memory, MiB", |o| server(o, |s| s.memory_peak_bytes as f64 / KIB / KIB)),
-    column("CPU of the load, % of a core", |o| Some(o.own_core_share * 100.0)),
+    column("users events, most", |o| Some(o.connect.most_users_events as f64)),
+    column("memory, KiB/client", |o| server(o, |s| s.memory_per_client_bytes / KIB)),
+    column("memory peak, MiB", |o| server(o, |s| s.memory_peak_bytes as f64 / KIB / KIB)),
+    column("load CPU, % of one core", |o| Some(o.own_core_share * 100.0)),
 ];
 
 const KIB: f64 = 1024.0;
@@ -71,29 +73,34 @@ impl Table {
             let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
             format!("| {} |\n", cells.join(" | "))
         };
-        let right = "---:|".repeat(self.headings.len().saturating_sub(1));
+        let side = |place| if self.is_name(place) { "---|" } else { "---:|" };
+        let sides: String = (0..self.headings.len()).map(side).collect();
         let rows: String = self.rows.iter().map(|cells| row(cells)).collect();
-        format!("{}|---|{right}\n{rows}", row(&self.headings))
+        format!("{}|{sides}\n{rows}", row(&self.headings))
+    }
+
+    /// Whether a column has names: they begin on the left, numbers end on the right.
+    pub fn is_name(&self, column: usize) -> bool {
+        column < self.names
     }
 }
 
 /// The cases of a load: medians over the rounds, without columns in which nobody has a number.
 pub fn of_load(comparison: &Comparison, load: usize) -> Table {
     let cases = &comparison.plan.loads[load].cases;
-    let outcomes: Vec<Vec<&Outcome>> =
-        (0..cases.len()).map(|case| comparison.outcomes(load, case).flatten().collect()).collect();
     let mut headings = vec!["case".to_owned(), "rounds".to_owned()];
+    let counted = |case| comparison.outcomes(load, case).flatten().count();
     let mut rows: Vec<Vec<String>> = Vec::new();
     for (place, case) in cases.iter().enumerate() {
-        let counted = match comparison.absence(load, place) {
+        let rounds = match comparison.absence(load, place) {
             Some(missing) => missing.as_str().to_owned(),
-            None => format!("{} of {}", outcomes[place].len(), comparison.rounds),
+            None => format!("{} of {}", counted(place), comparison.rounds),
         };
-        rows.push(vec![case.name.clone(), counted]);
+        rows.push(vec![case.name.clone(), rounds]);
     }
     for Column { heading, number } in COLUMNS {
         let medians: Vec<Option<f64>> =
-            outcomes.iter().map(|of_case| median(of_case, *number)).collect();
+            (0..cases.len()).map(|case| comparison.median(load, case, *number)).collect();
         if medians.iter().all(Option::is_none) {
             continue;
         }
@@ -102,12 +109,7 @@ pub fn of_load(comparison: &Comparison, load: usize) -> Table {
             row.push(median.map_or(NONE.to_owned(), number_text));
         }
     }
-    Table { headings, rows }
-}
-
-fn median(outcomes: &[&Outcome], number: fn(&Outcome) -> Option<f64>) -> Option<f64> {
-    let numbers = outcomes.iter().filter_map(|outcome| number(outcome)).collect();
-    Summary::of(numbers).map(|summary| summary.median)
+    Table { names: 1, headings, rows }
 }
 
 /// All goals of all loads; `None` if there is none.
@@ -119,7 +121,7 @@ pub fn of_goals(comparison: &Comparison) -> Option<Table> {
         rows.extend(load.goals.iter().map(row));
     }
     let headings = headings.map(str::to_owned).to_vec();
-    (!rows.is_empty()).then_some(Table { headings, rows })
+    (!rows.is_empty()).then_some(Table { names: 3, headings, rows })
 }
 
 fn goal_row(comparison: &Comparison, place: usize, load: &Load, goal: &Goal) -> Vec<String> {
@@ -219,6 +221,7 @@ mod tests {
     #[test]
     fn a_bar_in_a_name_does_not_end_a_cell() {
         let table = Table {
+            names: 1,
             headings: vec!["case".to_owned(), "n".to_owned()],
             rows: vec![vec!["a|b".to_owned(), "1".to_owned()]],
         };

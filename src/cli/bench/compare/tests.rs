@@ -36,7 +36,8 @@ fn compare(folder: &Path, plan: &str) -> Comparison {
     let program = folder.join("measure");
     let current = folder.to_owned();
     let rounds = plan.rounds;
-    let runs = run_rounds(&Rounds { plan: &plan, rounds, quick: false, program: &program, current });
+    let runs =
+        run_rounds(&Rounds { plan: &plan, rounds, quick: false, program: &program, current });
     let runs = runs.expect("nothing interrupts it");
     Comparison { plan, rounds, quick: false, runs }
 }

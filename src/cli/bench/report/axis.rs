@@ -11,6 +11,9 @@ const MOST_DECADES: f64 = 6.0;
 /// Above so many powers of ten, only they have marks.
 const DECADES_WITH_MARKS_BETWEEN: f64 = 2.5;
 
+/// So near, two numbers are the same but for their last bits.
+const ROUNDING: f64 = 1.0 + 1e-9;
+
 /// An axis. Places on it are numbers from `from` to `to`.
 pub struct Axis {
     /// What it shows, with the unit.
@@ -60,8 +63,8 @@ impl Axis {
         if most == 0.0 {
             (least, most) = (0.1, 1.0);
         }
-        let to = round_1_2_5(most.log10(), f64::ceil);
-        let from = round_1_2_5(least.log10(), f64::floor).max(to - MOST_DECADES);
+        let to = ceil_1_2_5(most).log10();
+        let from = floor_1_2_5(least).log10().max(to - MOST_DECADES);
         let from = if to - from < 0.5 { to - 1.0 } else { from };
         let decades = from.floor() as i32..=to.ceil() as i32;
         let factors: &[f64] = match to - from {
@@ -85,24 +88,23 @@ pub fn log_place(axis: &Axis, ms: f64) -> f64 {
     if ms > 0.0 { ms.log10().clamp(axis.from, axis.to) } else { axis.from }
 }
 
-/// A power of ten, or 2 or 5 times one, next to `log10`, as its logarithm.
-fn round_1_2_5(log10: f64, round: fn(f64) -> f64) -> f64 {
-    let places = [0.0, 2_f64.log10(), 5_f64.log10(), 1.0];
-    let rest = log10 - log10.floor();
-    let is_up = round(0.5) == 1.0;
-    let place = match is_up {
-        true => places.into_iter().find(|place| *place >= rest - 1e-9),
-        false => places.into_iter().rfind(|place| *place <= rest + 1e-9),
-    };
-    log10.floor() + place.unwrap_or_default()
+/// The power of ten, or 2 or 5 times one, that is nearest below.
+fn floor_1_2_5(number: f64) -> f64 {
+    let power = 10_f64.powi(number.log10().floor() as i32);
+    let below = [5.0, 2.0].into_iter().find(|factor| factor * power <= number * ROUNDING);
+    below.unwrap_or(1.0) * power
 }
 
-/// A step of 1, 2 or 5 times a power of ten, some four to `most`.
+/// The same above.
+fn ceil_1_2_5(number: f64) -> f64 {
+    let power = 10_f64.powi(number.log10().floor() as i32);
+    let above = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power * ROUNDING >= number);
+    above.unwrap_or(10.0) * power
+}
+
+/// A step of 1, 2 or 5 times a power of ten, three to five of which are `most`.
 fn step(most: f64) -> f64 {
-    if most <= 0.0 || !most.is_finite() {
-        return 1.0;
-    }
-    10_f64.powf(round_1_2_5((most / 5.0).log10(), f64::ceil))
+    if most > 0.0 && most.is_finite() { ceil_1_2_5(most / 5.0) } else { 1.0 }
 }
 
 /// A number with its thousands as k, its millions as M.

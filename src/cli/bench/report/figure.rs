@@ -28,15 +28,15 @@ impl Figure {
 
 /// Distributions of times by their names and colours; `None` if nothing was measured.
 pub fn latency(title: &str, of: &[(&str, usize, &Latency)]) -> io::Result<Option<Figure>> {
-    let measured = of.iter().filter(|(_, _, latency)| !latency.curve.is_empty());
-    let measured: Vec<_> = measured.collect();
+    let measured: Vec<&(&str, usize, &Latency)> =
+        of.iter().filter(|(_, _, latency)| !latency.curve.is_empty()).collect();
     if measured.is_empty() {
         return Ok(None);
     }
     let most_nines = measured.iter().map(|(_, _, latency)| most_nines(latency)).fold(0.0, f64::max);
     let points = measured.iter().flat_map(|(_, _, latency)| &latency.curve);
-    let x = Axis::of_shares("share of all", most_nines);
-    let y = Axis::of_times("ms or less", points.map(|point| point.ms));
+    let x = Axis::of_shares("share that took no longer", most_nines);
+    let y = Axis::of_times("ms", points.map(|point| point.ms));
     let series = |(name, colour, latency): &&(&str, usize, &Latency)| {
         let last = most_nines_shown(latency, &x);
         let points = latency.curve.iter();
@@ -68,13 +68,15 @@ pub fn throughput(traffic: &Traffic) -> io::Result<Option<Figure>> {
     let Some((end, _)) = points.last().copied() else { return Ok(None) };
     let most = points.iter().map(|(_, rate)| *rate).fold(0.0, f64::max);
     let (x, y) = (Axis::of_seconds("seconds", end), Axis::linear("events/s", most));
-    let series = vec![Series { name: "events/s, all clients together".to_owned(), colour: 0, points }];
+    let series =
+        vec![Series { name: "events/s, all clients together".to_owned(), colour: 0, points }];
     Figure::of_lines("Throughput over time", &x, &y, series).map(Some)
 }
 
 /// The median and the 99th percentile over time.
 pub fn latency_over_time(traffic: &Traffic) -> io::Result<Option<Figure>> {
-    let seconds: Vec<&Second> = traffic.timeline.iter().filter(|second| second.events > 0).collect();
+    let seconds: Vec<&Second> =
+        traffic.timeline.iter().filter(|second| second.events > 0).collect();
     let Some(last) = seconds.last() else { return Ok(None) };
     let times = seconds.iter().flat_map(|second| [second.p50_ms, second.p99_ms]);
     let x = Axis::of_seconds("seconds", last.end_s);
@@ -88,7 +90,7 @@ pub fn latency_over_time(traffic: &Traffic) -> io::Result<Option<Figure>> {
     Figure::of_lines("Latency over time", &x, &y, both).map(Some)
 }
 
-/// A bar for each value that is not 0.
+/// A bar for each value; `None` of none.
 pub fn bars(title: &str, bars: &[Bar]) -> io::Result<Option<Figure>> {
     if bars.is_empty() {
         return Ok(None);

@@ -86,12 +86,23 @@ fn table(name: &str, table: &Table) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label={ "Table: " (name) } {
             table {
-                thead { tr { @for heading in &table.headings { th scope="col" { (heading) } } } }
+                thead {
+                    tr {
+                        @for (place, heading) in table.headings.iter().enumerate() {
+                            th scope="col" class=[table.is_name(place).then_some("name")] { (heading) }
+                        }
+                    }
+                }
                 tbody {
                     @for row in &table.rows {
                         tr {
                             @for (place, cell) in row.iter().enumerate() {
-                                @if place == 0 { th scope="row" { (cell) } } @else { td { (cell) } }
+                                @let class = table.is_name(place).then_some("name");
+                                @if place == 0 {
+                                    th scope="row" class=[class] { (cell) }
+                                } @else {
+                                    td class=[class] { (cell) }
+                                }
                             }
                         }
                     }

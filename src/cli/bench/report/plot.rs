@@ -19,12 +19,16 @@ use std::{io, ops::Range};
 pub const SERIES_COLOURS: usize = 8;
 
 /// The size of a plot in its own units. The page scales it.
-const SIZE: (u32, u32) = (960, 600);
+const SIZE: (u32, u32) = (960, 620);
 
 /// Room for labels: texts are up to 34 units high, on narrow screens.
 const LABEL_HEIGHT: u32 = 50;
+const TITLE_HEIGHT: u32 = 64;
 const Y_LABEL_WIDTH: u32 = 120;
 const HALF_X_LABEL_WIDTH: u32 = 75;
+
+/// Keeps the first labels of both axes apart.
+const TICK_HEIGHT: u32 = 14;
 
 /// A bar with its text above it.
 const BAR_HEIGHT: i32 = 28;
@@ -93,8 +97,8 @@ fn draw_lines(area: &Area<'_>, x: &Axis, y: &Axis, series: &[Series]) -> Drawn {
     area.draw(&Text::new(y.title, (0, 0), text_style(HPos::Left, VPos::Top)))?;
     area.draw(&Text::new(x.title, bottom_right, text_style(HPos::Right, VPos::Bottom)))?;
     let mut chart = ChartBuilder::on(area)
-        .margin_top(LABEL_HEIGHT)
-        .margin_bottom(LABEL_HEIGHT)
+        .margin_top(TITLE_HEIGHT)
+        .margin_bottom(TITLE_HEIGHT)
         .margin_right(HALF_X_LABEL_WIDTH)
         .x_label_area_size(LABEL_HEIGHT)
         .y_label_area_size(Y_LABEL_WIDTH)
@@ -104,6 +108,7 @@ fn draw_lines(area: &Area<'_>, x: &Axis, y: &Axis, series: &[Series]) -> Drawn {
         .axis_style(GRID)
         .bold_line_style(GRID)
         .light_line_style(TRANSPARENT)
+        .set_tick_mark_size(LabelAreaPosition::Bottom, TICK_HEIGHT)
         .x_label_style(text_style(HPos::Center, VPos::Top))
         .y_label_style(text_style(HPos::Right, VPos::Center))
         .draw()?;
@@ -183,15 +188,12 @@ mod tests {
     #[test]
     fn no_colour_and_no_size_is_left_in_a_drawing() {
         let (x, y) = (Axis::linear("seconds", 10.0), Axis::linear("events/s", 5e6));
-        let series = |colour| Series {
-            name: "a".to_owned(),
-            colour,
-            points: vec![(0.0, 1.0), (5.0, 4e6)],
-        };
+        let series =
+            |colour| Series { name: "a".to_owned(), colour, points: vec![(0.0, 1.0), (5.0, 4e6)] };
         let one = Series { points: vec![(1.0, 1.0)], ..series(2) };
         let svg = lines(&x, &y, &[series(0), series(9), one]).expect("a drawing");
         assert!(!svg.contains('#'), "{svg}");
-        assert!(svg.starts_with("<svg viewBox=\"0 0 960 600\""), "{svg}");
+        assert!(svg.starts_with("<svg viewBox=\"0 0 960 620\""), "{svg}");
         for part in ["class=\"line series-0\"", "class=\"line series-1\"", "<circle", "events/s"] {
             assert!(svg.contains(part), "{part} is missing:\n{svg}");
         }

@@ -60,7 +60,12 @@ impl<'p, 'i> Fields<'p, 'i> {
     }
 
     fn full(&self, key: &str) -> String {
-        [self.name, key].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(".")
+        [self.name, key]
+            .iter()
+            .filter(|part| !part.is_empty())
+            .copied()
+            .collect::<Vec<_>>()
+            .join(".")
     }
 
     fn take(&mut self, key: &'static str) -> Option<Spanned<DeValue<'i>>> {

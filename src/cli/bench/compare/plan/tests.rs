@@ -62,7 +62,10 @@ fn a_plan_is_read_with_its_defaults() {
     let [one, idle] = &plan.loads[..] else { panic!("two loads: {:?}", plan.loads) };
     assert_eq!((one.about.as_str(), idle.about.as_str()), ("ten clients, one sender", "idle"));
     let [first, second] = &one.cases[..] else { panic!("two cases: {:?}", one.cases) };
-    assert_eq!((first.name.as_str(), first.server, first.path.as_str()), ("ours, text", 0, "/echo"));
+    assert_eq!(
+        (first.name.as_str(), first.server, first.path.as_str()),
+        ("ours, text", 0, "/echo")
+    );
     assert_eq!((second.name.as_str(), second.server, second.path.as_str()), ("theirs", 1, "/"));
     let [events, order] = &one.goals[..] else { panic!("two goals: {:?}", one.goals) };
     assert_eq!(events.reference, Reference::Over("theirs".to_owned()));
@@ -140,7 +143,10 @@ fn options_that_the_comparison_gives_itself_are_refused() {
     let text = problems(&GOOD.replace("\"--idle\"", "\"--pid=1\""));
     assert!(text.contains("--pid is given by the comparison itself"), "{text}");
     let in_case = problems(&GOOD.replace("\"text\", \"--seconds\"", "\"txet\", \"--seconds\""));
-    assert!(in_case.contains("plan.toml:22:11: load.case.options: invalid value 'txet'"), "{in_case}");
+    assert!(
+        in_case.contains("plan.toml:22:11: load.case.options: invalid value 'txet'"),
+        "{in_case}"
+    );
 }
 
 #[test]
