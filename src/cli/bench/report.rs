@@ -18,18 +18,30 @@ use super::{
         plan::Case,
         table::{self, COLUMNS, Table, number_text},
     },
+    error::BenchError,
     outcome::{Outcome, Traffic},
 };
 use std::{fs, io, path::Path};
 
 /// Writes a page about one run.
-pub fn write(path: &Path, outcome: &Outcome) -> io::Result<()> {
-    fs::write(path, page_of_run(outcome)?.to_html())
+///
+/// # Errors
+/// The page cannot be drawn, or the file cannot be written.
+pub fn write(path: &Path, outcome: &Outcome) -> Result<(), BenchError> {
+    write_page(path, page_of_run(outcome))
 }
 
 /// Writes a page about a comparison.
-pub fn write_comparison(path: &Path, comparison: &Comparison) -> io::Result<()> {
-    fs::write(path, page_of_comparison(comparison)?.to_html())
+///
+/// # Errors
+/// The page cannot be drawn, or the file cannot be written.
+pub fn write_comparison(path: &Path, comparison: &Comparison) -> Result<(), BenchError> {
+    write_page(path, page_of_comparison(comparison))
+}
+
+fn write_page(path: &Path, page: io::Result<Page>) -> Result<(), BenchError> {
+    let written = page.and_then(|page| fs::write(path, page.to_html()));
+    written.map_err(|error| BenchError::Write(path.to_owned(), error))
 }
 
 fn page_of_run(outcome: &Outcome) -> io::Result<Page> {

@@ -146,9 +146,8 @@ fn missing_verb(missing: &Missing) -> &'static str {
 /// The lines above tables and plots.
 pub fn setting_text(setting: &Setting) -> String {
     let Setting { date, version, kernel, processor, cores, .. } = setting;
-    let profile = if cfg!(debug_assertions) { " (debug: the numbers tell nothing)" } else { "" };
     format!(
-        "statesync {version}{profile}, {date}\n{cores} cores of {processor}, {kernel}; the load runs \
+        "statesync {version}, {date}\n{cores} cores of {processor}, {kernel}; the load runs \
          on the same machine\n"
     )
 }

@@ -109,7 +109,8 @@ impl Plan {
         let known: Vec<&str> = self.loads.iter().map(|load| load.name.as_str()).collect();
         if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
             let meant = suggestion(unknown, known.iter().copied());
-            return Err(format!("{unknown:?}{meant}; known are {}", known.join(", ")));
+            let known = known.join(", ");
+            return Err(format!("--only: there is no {unknown:?}{meant}; known are {known}"));
         }
         self.loads.retain(|load| names.contains(&load.name));
         Ok(())

@@ -192,26 +192,44 @@ impl Rounds<'_> {
         command.args(["bench", "--json", "--url", &server.url(&case.path)]);
         command.args(["--pid", &server.id().to_string()]).args(&options);
         let deadline = Duration::from_secs_f64(options::seconds(&options)) + RUN_MARGIN;
-        match timeout(deadline, output(command)).await {
-            Ok(Ok(stdout)) => serde_json::from_slice(&stdout)
-                .map_err(|error| format!("what it measured cannot be read: {error}")),
-            Ok(Err(what)) => Err(what),
-            Err(_) => Err(format!("it was not done after {deadline:?}")),
-        }
+        let measured = timeout(deadline, measured(command)).await;
+        measured.unwrap_or_else(|_| Err(format!("it was not done after {deadline:?}")))
     }
 }
 
-/// What a command that succeeds prints; of one that does not, what it says about that.
-async fn output(mut command: Command) -> Result<Vec<u8>, String> {
+/// What a command measures; of one that fails, what it says about that.
+async fn measured(mut command: Command) -> Result<Outcome, String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().map_err(|error| format!("cannot measure: {error}"))?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (stdout, stderr, status) = tokio::join!(all_of(stdout), all_of(stderr), child.wait());
     match status {
-        Ok(status) if status.success() => Ok(stdout),
-        Ok(status) => Err(format!("{status}\n{}", String::from_utf8_lossy(&stderr).trim_end())),
+        Ok(status) if status.success() => serde_json::from_slice(&stdout)
+            .map_err(|error| format!("what it measured cannot be read: {error}")),
+        Ok(status) => {
+            let broken = serde_json::from_slice(&stdout).map_or_else(|_| Vec::new(), broken);
+            let stderr = String::from_utf8_lossy(&stderr);
+            Err(format!("{status}: {}\n{}", broken.join(", "), stderr.trim_end()))
+        }
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// The promises that a server broke.
+fn broken(outcome: Outcome) -> Vec<String> {
+    let mut broken = Vec::new();
+    if let Some(traffic) = &outcome.traffic {
+        if !traffic.in_order {
+            broken.push("values out of order".to_owned());
+        }
+        if !traffic.agree {
+            broken.push("clients that do not agree".to_owned());
+        }
+    }
+    if outcome.lost.steady > 0 {
+        broken.push(format!("{} steady clients lost", outcome.lost.steady));
+    }
+    broken
 }
 
 async fn all_of(pipe: Option<impl AsyncRead + Unpin>) -> Vec<u8> {

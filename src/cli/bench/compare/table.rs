@@ -5,7 +5,10 @@ use super::{
     plan::{Goal, Load, Reference},
     statistics::{Summary, is_reached},
 };
-use crate::cli::bench::outcome::{Outcome, ServerUse, Traffic};
+use crate::cli::bench::{
+    outcome::{Outcome, ServerUse, Traffic},
+    table::thousands,
+};
 
 /// Rows of text: first names, then numbers.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -176,22 +179,10 @@ pub fn number_text(number: f64) -> String {
         0.01.. => 4,
         _ => 5,
     };
-    let text = format!("{number:.decimals$}");
-    if size < 1_000.0 { text } else { grouped(&text) }
-}
-
-fn grouped(digits: &str) -> String {
-    let (sign, digits) = match digits.strip_prefix('-') {
-        Some(rest) => ("-", rest),
-        None => ("", digits),
-    };
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|group| std::str::from_utf8(group).unwrap_or_default())
-        .collect();
-    format!("{sign}{}", groups.join(","))
+    if size < 1_000.0 {
+        return format!("{number:.decimals$}");
+    }
+    format!("{}{}", if number < 0.0 { "-" } else { "" }, thousands(size))
 }
 
 #[cfg(test)]

@@ -124,6 +124,3 @@ fn a_page_is_written_to_its_file() {
     write_comparison(&path, &comparison()).expect("room on the disk");
     assert!(write(&folder.path().join("none/report.html"), &outcome(1.0)).is_err());
 }
-    write("/tmp/cmp-one.html".as_ref(), &outcome(2.5e5)).unwrap();
-    write_comparison("/tmp/cmp-two.html".as_ref(), &comparison()).unwrap();
-}

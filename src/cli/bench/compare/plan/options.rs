@@ -23,14 +23,19 @@ pub fn quick(options: &[String]) -> Vec<String> {
     let Some(load) = load(options) else { return small };
     let clients = load.clients.min(QUICK_CLIENTS);
     small.push(format!("--clients={clients}"));
-    // There cannot be more of these than clients.
-    let counts = [
-        ("senders", Some(load.senders)),
-        ("stall", Some(load.stall)),
-        ("slow-clients", load.slow_clients),
-    ];
-    let too_many = counts.into_iter().filter(|(_, count)| count.is_some_and(|n| n > clients));
-    small.extend(too_many.map(|(name, _)| format!("--{name}={clients}")));
+    let mut limit = |name: &str, count: usize, most: usize| {
+        if count > most {
+            small.push(format!("--{name}={most}"));
+        }
+    };
+    limit("rooms", load.rooms, clients);
+    // No client is two of these. Without a number, a tenth of the clients is slow.
+    let slow = load.slow_clients.unwrap_or(load.slow.map_or(0, |_| clients.div_ceil(10)));
+    if load.senders + load.stall + slow > clients {
+        limit("senders", load.senders, clients / 4);
+        limit("stall", load.stall, clients / 4);
+        limit("slow-clients", slow, clients / 4);
+    }
     small
 }
 

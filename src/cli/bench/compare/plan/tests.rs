@@ -163,8 +163,9 @@ fn a_quick_load_has_few_clients_and_no_more_of_a_kind_than_clients() {
         ("--clients 10", "--seconds=0.3 --warmup=0.1 --clients=10"),
         ("--clients 1000 --senders 5", "--seconds=0.3 --warmup=0.1 --clients=50"),
         (
-            "--clients 1000 --senders 500 --stall 60 --slow 1 --slow-clients 70",
-            "--seconds=0.3 --warmup=0.1 --clients=50 --senders=50 --stall=50 --slow-clients=50",
+            "--clients 1000 --rooms 100 --senders 500 --stall 60 --slow 1 --slow-clients 70",
+            "--seconds=0.3 --warmup=0.1 --clients=50 --rooms=50 --senders=12 --stall=12 \
+             --slow-clients=12",
         ),
         ("--idle", "--seconds=0.3 --warmup=0.1 --clients=50"),
     ];
@@ -181,7 +182,10 @@ fn a_quick_load_has_few_clients_and_no_more_of_a_kind_than_clients() {
 fn only_some_loads_are_kept_and_unknown_ones_told() {
     let mut plan = Plan::parse("plan.toml", GOOD).expect("nothing is wrong");
     let unknown = plan.keep_only(&["idel".to_owned()]).expect_err("there is none");
-    assert_eq!(unknown, "\"idel\" (did you mean \"idle\"?); known are one, idle");
+    assert_eq!(
+        unknown,
+        "--only: there is no \"idel\" (did you mean \"idle\"?); known are one, idle"
+    );
     assert_eq!(plan.keep_only(&["idle".to_owned()]), Ok(()));
     assert_eq!(plan.loads.len(), 1);
 }
