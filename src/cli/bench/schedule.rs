@@ -57,9 +57,9 @@ mod tests {
     fn actions_have_their_times_and_senders_take_turns() {
         let mut schedule = Schedule::new(1_000, 1e6, 2);
         let mut senders_until = |now_ns| schedule.pass(now_ns).collect::<Vec<_>>();
-        assert_eq!(senders_until(999), []);
+        assert!(senders_until(999).is_empty());
         assert_eq!(senders_until(1_000), [0]);
-        assert_eq!(senders_until(1_000), []);
+        assert!(senders_until(1_000).is_empty());
         assert_eq!(senders_until(2_500), [1]);
         assert_eq!(senders_until(9_000), [0, 1], "of seven actions, each sender once");
         assert_eq!(schedule.next_ns(), 10_000);
