@@ -26,7 +26,7 @@ mod traffic;
 mod usage;
 
 use super::Failure;
-pub use options::BenchArguments;
+pub use options::{BenchArguments, HELP};
 use std::process::ExitCode;
 
 /// Loads a server, or compares several.

@@ -33,6 +33,8 @@ pub enum BenchError {
     /// The server said something that no frame, event or answer is. It is broken, or --protocol is
     /// wrong.
     Protocol(String),
+    /// A state does not tell which action it answers. Use --protocol v1, which goes by positions.
+    NoNumber(String),
     /// The server refused an action. Change --send, --rate or the server's limits.
     Refused(String),
     /// A client was shown more than was sent. Somebody else acts there, or the server counts twice.
@@ -64,6 +66,11 @@ impl fmt::Display for BenchError {
             Self::Protocol(text) => {
                 write!(f, "the server sent what is not expected: {text}; is --protocol right?")
             }
+            Self::NoNumber(text) => write!(
+                f,
+                "the state is no whole number, so it does not tell which action it answers: \
+                 {text}; --protocol v1 goes by positions"
+            ),
             Self::Refused(text) => write!(
                 f,
                 "the server refused an action: {text}; see --send and --rate, and the server's \

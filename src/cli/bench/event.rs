@@ -142,13 +142,7 @@ fn classic_of_any_form(text: &[u8]) -> Result<Event, BenchError> {
     if any.kind == "state" {
         let value = any.value.as_ref().and_then(serde_json::Value::as_i64);
         let shown = || String::from_utf8_lossy(&text[..text.len().min(100)]).into_owned();
-        return value.map(Event::Shown).ok_or_else(|| {
-            BenchError::Protocol(format!(
-                "a state that is no whole number, so it does not tell which action it answers: \
-                 {}; --protocol v1 goes by positions",
-                shown()
-            ))
-        });
+        return value.map(Event::Shown).ok_or_else(|| BenchError::NoNumber(shown()));
     }
     any.common(text)
 }
@@ -338,9 +332,11 @@ mod tests {
     fn refusals_and_what_is_not_understood_end_the_run() {
         let error = Reader::new(Protocol::Classic).read(br#"{"type":"error","code":"x"}"#);
         assert!(matches!(error, Err(BenchError::Refused(_))));
-        for text in ["hello", r#"{"type":"state","value":"a"}"#, r#"{"type":"users"}"#] {
+        for text in ["hello", r#"{"value":1}"#, r#"{"type":"users"}"#] {
             let error = Reader::new(Protocol::Classic).read(text.as_bytes());
             assert!(matches!(error, Err(BenchError::Protocol(_))), "{text}");
         }
+        let error = Reader::new(Protocol::Classic).read(br#"{"type":"state","value":{}}"#);
+        assert!(matches!(error, Err(BenchError::NoNumber(_))));
     }
 }

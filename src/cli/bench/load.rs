@@ -63,7 +63,9 @@ impl Outcome {
 /// # Errors
 /// [`BenchError`], with what to do about it.
 pub fn measure(arguments: &LoadArguments) -> Result<Outcome, BenchError> {
-    let plan = Plan::new(arguments)?;
+    let mut plan = Plan::new(arguments)?;
+    let action = plan.action.take();
+    let sends = action.is_some();
     let memory_before = plan.server_memory()?;
     let mut crowd = Crowd::new(plan.dial()?)?;
     let mut progress = Progress::new(arguments.seconds, 0);
@@ -76,12 +78,15 @@ pub fn measure(arguments: &LoadArguments) -> Result<Outcome, BenchError> {
     crowd.holds_back = true;
 
     let mut run = plan.run(&mut crowd, progress)?;
-    if let Some(sending) = plan.sending(&crowd)? {
+    if let Some(action) = action {
+        let sending = plan.sending(action, crowd.tools.clock_ns());
         run.start(&mut crowd, sending)?;
     }
     let window = plan.measured(&mut crowd, &mut run)?;
     run.stop();
-    let agree = plan.sends().then(|| agree(&mut crowd, &mut run)).transpose()?;
+    let agree = sends.then(|| agree(&mut crowd, &mut run)).transpose()?;
+    // Those who are not there any more do not see what the others see.
+    let agree = agree.map(|agree| agree && run.lost.steady == 0);
     run.clear_progress();
 
     let views = crowd.clients.iter().map(|(_, client)| &client.view);
@@ -94,11 +99,7 @@ pub fn measure(arguments: &LoadArguments) -> Result<Outcome, BenchError> {
     let lost = run.take_lost();
     let clients = plan.clients - lost.steady - lost.slow - lost.stalled;
     Ok(Outcome {
-        setting: Setting::here(
-            &arguments.url,
-            clients,
-            if plan.sends() { plan.senders } else { 0 },
-        ),
+        setting: Setting::here(&arguments.url, clients, if sends { plan.senders } else { 0 }),
         connect,
         traffic,
         lost,
@@ -145,7 +146,7 @@ impl<'a> Plan<'a> {
             senders,
             slow,
             stalled: stall,
-            action: if arguments.idle { None } else { Some(Action::of(arguments)?) },
+            action: (!arguments.idle).then(|| Action::of(arguments)).transpose()?,
             first: Action::first(arguments)?,
         };
         plan.check()?;
@@ -207,10 +208,6 @@ impl<'a> Plan<'a> {
 
     fn is_on_loopback(&self) -> bool {
         self.address.socket.is_ipv4() && self.address.socket.ip().is_loopback()
-    }
-
-    fn sends(&self) -> bool {
-        self.action.is_some()
     }
 
     fn dial(&self) -> Result<Dial, BenchError> {
@@ -300,17 +297,12 @@ impl<'a> Plan<'a> {
         Ok(Run::new(traffic, readers, churn, self.arguments.pid, progress))
     }
 
-    fn sending(&self, crowd: &Crowd) -> Result<Option<Sending>, BenchError> {
-        if self.arguments.idle {
-            return Ok(None);
-        }
-        let now_ns = crowd.tools.clock_ns();
+    fn sending(&self, action: Action, now_ns: u64) -> Sending {
         let schedule = match self.arguments.rate {
             Rate::PerSecond(rate) => Some(Schedule::new(now_ns, rate, self.senders as u64)),
             Rate::Max => None,
         };
-        let action = Action::of(self.arguments)?;
-        Ok(Some(Sending { action, senders: self.senders, schedule, text: Vec::new() }))
+        Sending { action, senders: self.senders, schedule, text: Vec::new() }
     }
 
     /// Takes turns for the time before it is measured, and for the time in which it is.
@@ -361,7 +353,8 @@ fn process_error(error: std::io::Error) -> BenchError {
 }
 
 fn turn_until(crowd: &mut Crowd, run: &mut Run, until_ns: u64) -> Result<(), BenchError> {
-    while crowd.tools.clock_ns() < until_ns {
+    // Where nobody is left, nothing happens any more.
+    while crowd.tools.clock_ns() < until_ns && run.someone_is_there() {
         crowd.turn(run, until_ns)?;
     }
     Ok(())

@@ -6,6 +6,7 @@ use super::{
     client::{Ending, Observer},
     crowd::{Crowd, Load},
     error::BenchError,
+    options::Protocol,
     outcome::Lost,
     progress::Progress,
     schedule::Schedule,
@@ -123,6 +124,11 @@ impl Run {
         self.due_ns = 0;
     }
 
+    /// Whether any of those that stay is still there.
+    pub fn someone_is_there(&self) -> bool {
+        self.lost.steady + self.lost.slow + self.lost.stalled < self.clients
+    }
+
     /// Makes room for what is printed next.
     pub fn clear_progress(&mut self) {
         self.progress.clear();
@@ -223,12 +229,10 @@ impl Run {
 
     fn visited(&mut self, crowd: &mut Crowd, number: usize) {
         let now_ns = crowd.tools.read_ns;
+        // Rooms of plain text show nothing to newcomers.
+        let shows_nothing = crowd.dial.protocol == Protocol::Text;
         let client = &mut crowd.clients[number];
-        let is_here = client.view.place.is_some()
-            || client.view.kind == Kind::Visitor && {
-                // Rooms of plain text show nothing to newcomers.
-                client.is_open() && crowd.dial.protocol == super::options::Protocol::Text
-            };
+        let is_here = client.is_open() && (shows_nothing || client.view.place.is_some());
         if is_here
             && client.view.visit == Visit::Coming
             && let Some(churn) = &mut self.churn

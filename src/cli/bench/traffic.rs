@@ -308,3 +308,141 @@ fn unasked(client: usize, place: i64, target: i64) -> BenchError {
         "client {client} was shown {place}, but what was sent leads to {target} only"
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NS_PER_MS: u64 = 1_000_000;
+
+    fn views(kinds: &[Kind]) -> Vec<View> {
+        let view = |kind: &Kind| View { place: Some(10), ..View::new(*kind, 0) };
+        kinds.iter().map(view).collect()
+    }
+
+    fn traffic(is_closed_loop: bool, views: &[View]) -> Traffic {
+        let mut traffic = Traffic::new(1, is_closed_loop, views.iter());
+        traffic.record.begin(0);
+        traffic
+    }
+
+    fn show(traffic: &mut Traffic, views: &mut [View], client: usize, place: i64, ms: u64) {
+        let shown = traffic.show(client, &mut views[client], place, ms * NS_PER_MS);
+        shown.unwrap_or_else(|error| panic!("{place} to {client}: {error}"));
+    }
+
+    #[test]
+    fn an_action_is_followed_to_its_sender_to_everyone_and_to_the_last() {
+        let mut views = views(&[Kind::Steady, Kind::Steady]);
+        let mut traffic = traffic(true, &views);
+        assert_eq!(traffic.send(0, &mut views[0], NS_PER_MS, 2 * NS_PER_MS), 1);
+        assert!(!traffic.is_over());
+        show(&mut traffic, &mut views, 1, 11, 3);
+        assert_eq!((traffic.answered.pop(), traffic.is_over()), (None, false));
+        show(&mut traffic, &mut views, 0, 11, 5);
+        assert_eq!((traffic.answered.pop(), traffic.is_over()), (Some(0), true));
+        assert!(traffic.is_at_end(&views[1]));
+
+        traffic.record.end(1_000 * NS_PER_MS);
+        assert_eq!((traffic.record.actions, traffic.record.events), (1, 2));
+        let ms = |times: &super::super::record::Times| {
+            let latency = times.latency();
+            (latency.count, latency.p50_ms.round(), latency.max_ms.round())
+        };
+        assert_eq!(ms(&traffic.record.sender), (1, 4.0, 4.0));
+        assert_eq!(ms(traffic.record.every()), (2, 2.0, 4.0));
+        assert_eq!(ms(&traffic.record.last), (1, 4.0, 4.0));
+    }
+
+    #[test]
+    fn skipped_places_count_as_seen_but_not_as_delivered() {
+        let mut views = views(&[Kind::Steady, Kind::Steady]);
+        let mut traffic = traffic(false, &views);
+        for _ in 0..3 {
+            traffic.send(0, &mut views[0], 0, 0);
+        }
+        show(&mut traffic, &mut views, 0, 13, 1);
+        (11..=13).for_each(|place| show(&mut traffic, &mut views, 1, place, 2));
+        assert!(traffic.is_over() && traffic.in_order);
+        assert_eq!((traffic.record.events, traffic.record.skipped), (4, 2));
+        assert_eq!(views.iter().map(|view| view.has_skipped).collect::<Vec<_>>(), [true, false]);
+        assert_eq!(traffic.record.sender.latency().count, 3);
+    }
+
+    #[test]
+    fn a_place_that_comes_again_or_goes_back_is_out_of_order() {
+        for again in [11, 12] {
+            let mut views = views(&[Kind::Steady]);
+            let mut traffic = traffic(false, &views);
+            traffic.send(0, &mut views[0], 0, 0);
+            traffic.send(0, &mut views[0], 0, 0);
+            show(&mut traffic, &mut views, 0, 12, 1);
+            assert!(traffic.in_order);
+            show(&mut traffic, &mut views, 0, again, 2);
+            assert!(!traffic.in_order, "{again} after 12");
+            assert_eq!(traffic.record.events, 1);
+        }
+    }
+
+    #[test]
+    fn what_nobody_asked_for_ends_the_run() {
+        let mut views = views(&[Kind::Steady]);
+        let mut traffic = traffic(false, &views);
+        let shown = traffic.show(0, &mut views[0], 11, 0);
+        assert!(matches!(shown, Err(BenchError::Unasked(_))));
+    }
+
+    #[test]
+    fn nobody_waits_for_those_who_are_slow_or_lost() {
+        let mut views = views(&[Kind::Steady, Kind::Steady, Kind::Slow, Kind::Stalled]);
+        let mut traffic = traffic(false, &views);
+        (0..3).for_each(|_| _ = traffic.send(0, &mut views[0], 0, 0));
+        show(&mut traffic, &mut views, 2, 11, 1);
+        assert_eq!(traffic.record.events, 1, "a slow client's event counts");
+        show(&mut traffic, &mut views, 0, 11, 1);
+        show(&mut traffic, &mut views, 1, 11, 1);
+        show(&mut traffic, &mut views, 1, 12, 1);
+        show(&mut traffic, &mut views, 0, 12, 1);
+        traffic.lose(&views[1], 2);
+        assert!(!traffic.is_over());
+        show(&mut traffic, &mut views, 0, 13, 3);
+        assert!(traffic.is_over());
+        assert_eq!(traffic.record.every().latency().count, 0, "the second goes on");
+        traffic.record.end(NS_PER_MS);
+        assert_eq!(traffic.record.every().latency().count, 5);
+    }
+
+    #[test]
+    fn when_nobody_is_left_nothing_is_waited_for() {
+        let mut views = views(&[Kind::Steady]);
+        let mut traffic = traffic(true, &views);
+        traffic.send(0, &mut views[0], 0, 0);
+        traffic.lose(&views[0], 0);
+        assert!(traffic.is_over());
+        traffic.send(0, &mut views[0], 0, 0);
+        assert!(traffic.is_over());
+    }
+
+    #[test]
+    fn who_is_not_shown_its_own_action_goes_on_when_all_others_are() {
+        let mut views = views(&[Kind::Speaker, Kind::Steady, Kind::Steady]);
+        let mut traffic = traffic(true, &views);
+        traffic.send(0, &mut views[0], 0, 0);
+        show(&mut traffic, &mut views, 1, 11, 1);
+        assert_eq!(traffic.answered.pop(), None);
+        show(&mut traffic, &mut views, 2, 11, 1);
+        assert_eq!(traffic.answered.pop(), Some(0));
+    }
+
+    #[test]
+    fn age_is_noted_while_a_client_shows_something_old() {
+        let mut views = views(&[Kind::Steady, Kind::Steady]);
+        let mut traffic = traffic(false, &views);
+        traffic.send(0, &mut views[0], 0, 0);
+        show(&mut traffic, &mut views, 0, 11, 1);
+        assert!(traffic.note_age(&views[0], 4 * NS_PER_MS));
+        assert!(!traffic.note_age(&views[1], 4 * NS_PER_MS));
+        let age = traffic.record.age.latency();
+        assert_eq!((age.count, age.max_ms.round()), (1, 3.0));
+    }
+}
