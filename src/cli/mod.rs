@@ -1,5 +1,6 @@
 //! Arguments, logging, signals, exit codes.
 
+mod bench;
 mod cert;
 mod connect;
 
@@ -44,6 +45,9 @@ enum Command {
     /// Talk to a WebSocket server: what is typed is sent, what arrives is printed.
     #[command(after_long_help = connect::HELP)]
     Connect(Box<connect::ConnectArguments>),
+    /// Measure how fast a server is, as its clients see it.
+    #[command(after_long_help = bench::HELP)]
+    Bench(Box<bench::BenchArguments>),
 }
 
 #[derive(Args, Default)]
@@ -61,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(arguments) => check_config(&arguments),
         Command::Cert(arguments) => cert::cert(&arguments),
         Command::Connect(arguments) => connect::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     };
     result.unwrap_or_else(|failure| {
         eprintln!("{}", failure.message);
