@@ -15,13 +15,13 @@ use std::{hint::black_box, time::Duration};
 pub const CASES: &[Case] = &[
     Case {
         name: "apply plus, without author",
-        unit: "action",
+        unit: "an action",
         units: SESSIONS,
         prepare: || applying(false),
     },
     Case {
         name: "apply plus, exactly once",
-        unit: "action",
+        unit: "an action",
         units: SESSIONS,
         prepare: || applying(true),
     },

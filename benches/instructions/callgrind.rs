@@ -14,7 +14,8 @@ pub fn folder() -> PathBuf {
 
 /// Where the counts of a case stand by function, for `callgrind_annotate`.
 pub fn output(case: &str) -> PathBuf {
-    folder().join(format!("{}.callgrind", case.replace(' ', "_")))
+    let words = case.split([' ', ',']).filter(|word| !word.is_empty());
+    folder().join(words.collect::<Vec<_>>().join("_")).with_extension("callgrind")
 }
 
 /// How many instructions the case takes.

@@ -16,13 +16,13 @@ use std::{hint::black_box, sync::Arc};
 pub const CASES: &[Case] = &[
     Case {
         name: "decode plus, classic",
-        unit: "action",
+        unit: "an action",
         units: ACTIONS as u64,
         prepare: || decoding(Dialect::Classic, |_| r#"{"action":"plus"}"#.to_owned()),
     },
     Case {
         name: "decode plus, v1 with id",
-        unit: "action",
+        unit: "an action",
         units: ACTIONS as u64,
         prepare: || decoding(Dialect::V1, |id| format!(r#"{{"action":"plus","id":{id}}}"#)),
     },

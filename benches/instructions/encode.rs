@@ -9,25 +9,25 @@ use std::hint::black_box;
 pub const CASES: &[Case] = &[
     Case {
         name: "encode state, classic",
-        unit: "event",
+        unit: "an event",
         units: EVENTS as u64,
         prepare: || encoding(WireForm::WebSocket, state),
     },
     Case {
         name: "encode state, v1",
-        unit: "event",
+        unit: "an event",
         units: EVENTS as u64,
         prepare: || encoding(WireForm::V1, state),
     },
     Case {
         name: "encode patch of 2 KiB, v1",
-        unit: "event",
+        unit: "an event",
         units: EVENTS as u64,
         prepare: || encoding(WireForm::V1, patch),
     },
     Case {
         name: "encode patch of 2 KiB, v1 compressed",
-        unit: "event",
+        unit: "an event",
         units: EVENTS as u64,
         prepare: || encoding(WireForm::Deflated(Dialect::V1, COMPRESSION), patch),
     },

@@ -11,7 +11,7 @@ use statesync::{
 use std::hint::black_box;
 
 pub const CASES: &[Case] =
-    &[Case { name: "journal a batch of 64", unit: "action", units: BATCH as u64, prepare }];
+    &[Case { name: "journal a batch of 64", unit: "an action", units: BATCH as u64, prepare }];
 
 /// As many as one session may have on their way.
 const BATCH: usize = 64;

@@ -44,7 +44,7 @@ struct Options {
 /// Something whose instructions are worth knowing.
 struct Case {
     name: &'static str,
-    /// What one call of [`Work::run`] does so many of.
+    /// What one call of [`Work::run`] does so many of, with its article.
     unit: &'static str,
     units: u64,
     prepare: fn() -> Result<Box<dyn Work>>,
@@ -101,12 +101,12 @@ fn main() -> Result<()> {
         let compared = kept.get(case.name).map_or(String::new(), |before| {
             format!("{:+.2} %", (count as f64 / *before as f64 - 1.0) * 100.0)
         });
-        println!("| {} | {count} | {each:.1} a {} | {compared} |", case.name, case.unit);
-        if options.keep {
-            kept.insert(case.name.to_owned(), count);
-        }
+        println!("| {} | {count} | {each:.1} {} | {compared} |", case.name, case.unit);
+        kept.insert(case.name.to_owned(), count);
     }
-    kept::write(&kept)?;
+    if options.keep {
+        kept::write(&kept)?;
+    }
     println!("\nBy function: callgrind_annotate {}", callgrind::output("CASE").display());
     Ok(())
 }

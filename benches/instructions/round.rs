@@ -15,8 +15,13 @@ use tokio::{
 };
 
 pub const CASES: &[Case] = &[
-    Case { name: "round of 1 state", unit: "session", units: SESSIONS, prepare: || writing(1) },
-    Case { name: "round of 40 states", unit: "session", units: SESSIONS, prepare: || writing(40) },
+    Case { name: "round of 1 state", unit: "a session", units: SESSIONS, prepare: || writing(1) },
+    Case {
+        name: "round of 40 states",
+        unit: "a session",
+        units: SESSIONS,
+        prepare: || writing(40),
+    },
 ];
 
 const SESSIONS: u64 = 1_000;
