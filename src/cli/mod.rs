@@ -46,6 +46,7 @@ enum Command {
     #[command(after_long_help = connect::HELP)]
     Connect(Box<connect::ConnectArguments>),
     /// Measure how fast a server is, as its clients see it.
+    #[command(after_long_help = bench::HELP)]
     Bench(Box<bench::BenchArguments>),
 }
 

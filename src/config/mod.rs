@@ -35,6 +35,8 @@ pub use self::{
         Secret, Token, TokenSource, checked_token,
     },
     place::{ConfigErrors, Place, Problem},
+    reader::{Source, found},
+    value::suggestion,
 };
 
 /// `config/default.toml` as it was when the program was built.

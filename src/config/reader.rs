@@ -67,15 +67,31 @@ impl<T: PartialOrd> Limit<T> {
     }
 }
 
-/// Text of the file, to turn byte offsets into places.
+/// Text of a TOML file, to turn byte offsets into places.
 #[derive(Clone, Copy)]
-pub(super) struct Source<'i> {
+pub struct Source<'i> {
     name: &'i str,
     text: &'i str,
 }
 
-impl Source<'_> {
-    pub(super) fn place(&self, offset: usize) -> Place {
+impl<'i> Source<'i> {
+    /// The text of the file that messages call `name`.
+    pub fn new(name: &'i str, text: &'i str) -> Source<'i> {
+        Source { name, text }
+    }
+
+    /// All keys with their places, or everything that is not TOML.
+    pub fn parse(&self) -> Result<DeTable<'i>, Vec<Problem>> {
+        let (root, errors) = DeTable::parse_recoverable(self.text);
+        match errors.is_empty() {
+            true => Ok(root.into_inner()),
+            // What the parser guessed after a syntax error would only raise false alarms.
+            false => Err(errors.iter().map(|error| syntax_problem(*self, error)).collect()),
+        }
+    }
+
+    /// Where the byte at `offset` stands.
+    pub fn place(&self, offset: usize) -> Place {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let line = before.matches('\n').count() + 1;
@@ -111,12 +127,12 @@ impl<'i> Reader<'i> {
         text: &'i str,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Reader<'i> {
-        let source = Source { name, text };
-        let (root, errors) = DeTable::parse_recoverable(text);
-        let problems: Vec<_> = errors.iter().map(|e| syntax_problem(source, e)).collect();
+        let source = Source::new(name, text);
+        let (root, problems) = match source.parse() {
+            Ok(root) => (root, Vec::new()),
+            Err(problems) => (DeTable::new(), problems),
+        };
         let syntax_is_broken = !problems.is_empty();
-        // What the parser guessed after a syntax error would only raise false alarms.
-        let root = if syntax_is_broken { DeTable::new() } else { root.into_inner() };
         let environment: BTreeMap<String, String> = environment.into_iter().collect();
         let ours = |(name, _): &(&String, &String)| name.starts_with(PREFIX);
         let variables = environment.iter().filter(ours);
@@ -389,7 +405,7 @@ impl Drop for Section<'_, '_> {
 }
 
 /// A value for a message: its type, and itself if it is short.
-pub(super) fn found(value: &DeValue<'_>) -> String {
+pub fn found(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => format!("the string {text:?}"),
         DeValue::Integer(number) => format!("the number {number}"),

@@ -252,7 +252,7 @@ impl OriginRule {
 }
 
 /// ` (did you mean "..."?)` for the nearest of `known`, if any is near; else nothing.
-pub(super) fn suggestion<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+pub fn suggestion<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let lower = text.to_lowercase();
     let farthest = (text.chars().count() / 3).max(2);
     known

@@ -3,7 +3,42 @@
 use clap::{Args, ValueEnum};
 use std::{path::PathBuf, str::FromStr};
 
+pub const HELP: &str = "\
+A client takes part as a browser does: it comes in, is shown the state, and then every state that an
+action leads to. Each action is one that raises a counter by 1, unless --send says otherwise, so the
+value tells which action a state answers. (--protocol v1 also goes by positions, and so measures
+documents and chats; --protocol text goes by the last number in a text.) Nobody else may act in the
+rooms meanwhile. All clients are in this program, on one thread: if it is busy nearly all the time,
+it says so, and the numbers are its own rather than the server's.
+
+What is told of times, in milliseconds:
+  sender  from an action to its event at the client that sent it
+  every   from an action to its event at each client
+  last    from an action to its event at the last client that got it
+  age     how old what clients show is, at any time: 0 if nobody was shown anything newer
+
+After the measured time senders stop, and all clients must come to the same state: slow ones too,
+but not stalled ones, which the server may let go.
+
+Exit codes:
+  0  it was measured
+  1  the server broke a promise (states out of order, clients that do not agree, clients lost that
+     read as fast as they could), or could not be reached, or refused something
+  2  wrong arguments
+
+Examples:
+  statesync bench --clients 1000 --pid $(pgrep -x statesync)
+  statesync bench --clients 1000 --senders 16 --rate 500 --report report.html
+  statesync bench --url ws://127.0.0.1:6789/counters/{room} --rooms 50 --clients 1000 --senders 50
+  statesync bench --protocol v1 --exactly-once --clients 200 --senders 8
+  statesync bench --url ws://127.0.0.1:6789/document --protocol v1 --first '{\"action\":\"set\",\"value\":{}}' \
+      --send '{\"action\":\"merge\",\"patch\":{\"a\":{n}}}'
+  statesync bench --clients 500 --rate 50 --churn 20 --stall 5 --slow 2000
+  statesync bench --idle --clients 10000 --seconds 60 --json";
+
 #[derive(Args)]
+// An option given twice: the last counts. A comparison gives options of its own after the file's.
+#[command(args_override_self = true)]
 pub struct BenchArguments {
     #[command(flatten)]
     pub load: LoadArguments,

@@ -1,0 +1,207 @@
+//! `statesync bench` as its users see it: what it prints of a server, and how it ends.
+
+mod support;
+
+use serde_json::Value;
+use std::net::SocketAddr;
+use support::{TestServer, process::Process, process::statesync};
+
+const ROOMS: &str = "[[room]]\npath = \"/\"\nkind = \"counter\"\n\
+    [[room]]\npath = \"/counters/{name}\"\nkind = \"counter\"\n\
+    [[room]]\npath = \"/relay\"\nkind = \"relay\"\n\
+    [[room]]\npath = \"/echo\"\nkind = \"echo\"\n\
+    [[room]]\npath = \"/document\"\nkind = \"document\"\n";
+
+/// Runs `bench` with these arguments against the room at `path`, for a moment.
+fn spawn(address: SocketAddr, path: &str, arguments: &[&str]) -> Process {
+    let url = format!("ws://{address}{path}");
+    let always = ["bench", "--url", &url, "--seconds", "0.3", "--warmup", "0.1", "--json"];
+    Process::spawn(statesync(&[&always, arguments].concat()))
+}
+
+/// The result, as JSON, of a run that is to go well.
+fn result(mut bench: Process) -> Value {
+    let code = bench.exit_code();
+    let printed = bench.stdout.text();
+    assert_eq!(code, 0, "it printed {printed}\nand said {}", bench.stderr.text());
+    serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error} in {printed}"))
+}
+
+fn bench(address: SocketAddr, path: &str, arguments: &[&str]) -> Value {
+    result(spawn(address, path, arguments))
+}
+
+fn count(result: &Value, pointer: &str) -> u64 {
+    let number = result.pointer(pointer).and_then(Value::as_u64);
+    number.unwrap_or_else(|| panic!("no count at {pointer} in {result:#}"))
+}
+
+/// All saw every state in order, and agree in the end.
+fn assert_all_saw_all(result: &Value, clients: u64) {
+    let traffic = &result["traffic"];
+    assert_eq!(traffic["agree"], true, "{result:#}");
+    assert_eq!(traffic["in_order"], true, "{result:#}");
+    assert_eq!(traffic["skipped"], 0, "{result:#}");
+    assert_eq!(traffic["clients_that_saw_all"], clients, "{result:#}");
+    assert_eq!(result["lost"]["reasons"], Value::Array(vec![]), "{result:#}");
+    assert!(count(result, "/traffic/actions") > 0, "nothing was sent: {result:#}");
+    assert!(count(result, "/traffic/events") > 0, "nothing was delivered: {result:#}");
+    assert!(count(result, "/traffic/age/count") > 0, "nobody looked at ages: {result:#}");
+    let seconds = traffic["timeline"].as_array().expect("a list");
+    let events: u64 = seconds.iter().map(|second| count(second, "/events")).sum();
+    assert_eq!(events, count(result, "/traffic/events"), "the seconds add up: {result:#}");
+}
+
+/// How the process ends, and what it says on standard error.
+fn failure(arguments: &[&str]) -> (i32, String) {
+    let mut bench = Process::spawn(statesync(&[&["bench"], arguments].concat()));
+    (bench.exit_code(), bench.stderr.text())
+}
+
+#[test]
+fn senders_that_wait_for_their_events_and_senders_with_a_rate_are_measured_in_every_protocol() {
+    let server = TestServer::start(ROOMS);
+    let merge = r#"{"action":"merge","patch":{"a":{n}}}"#;
+    let set = r#"{"action":"set","value":{"b":1}}"#;
+    // Path, clients, those of them that are shown all, further arguments.
+    let loads: [(&str, u64, u64, &[&str]); 7] = [
+        ("/", 20, 20, &["--senders", "3"]),
+        ("/counters/{room}", 20, 20, &["--rooms", "5", "--senders", "5", "--rate", "100"]),
+        ("/counters/a", 10, 10, &["--protocol", "v1", "--exactly-once", "--senders", "4"]),
+        ("/counters/b", 10, 10, &["--deflate", "--rate", "200"]),
+        ("/relay", 10, 9, &["--protocol", "text"]),
+        ("/echo", 5, 5, &["--protocol", "text", "--rooms", "5", "--senders", "5"]),
+        ("/document", 10, 10, &["--protocol", "v1", "--first", set, "--send", merge]),
+    ];
+    let runs: Vec<_> = loads
+        .map(|(path, clients, that_see, more)| {
+            let clients = clients.to_string();
+            let arguments = [&["--clients", &clients], more].concat();
+            (that_see, spawn(server.address, path, &arguments))
+        })
+        .into();
+    for (that_see, run) in runs {
+        assert_all_saw_all(&result(run), that_see);
+    }
+}
+
+#[test]
+fn a_rate_that_the_server_cannot_take_is_sent_as_far_as_it_does() {
+    let server = TestServer::start(ROOMS);
+    let result = bench(server.address, "/", &["--clients", "2", "--rate", "300000"]);
+    assert_eq!(result["traffic"]["agree"], true, "{result:#}");
+    assert_eq!(result["traffic"]["in_order"], true, "{result:#}");
+    assert!(count(&result, "/traffic/actions") > 0, "{result:#}");
+}
+
+#[test]
+fn idle_connections_cost_what_they_cost_and_nothing_is_said() {
+    let (server, address) = Process::serve(ROOMS);
+    let id = server.id().to_string();
+    let result = bench(address, "/", &["--clients", "30", "--idle", "--pid", &id]);
+    assert_eq!(result["traffic"], Value::Null, "{result:#}");
+    assert_eq!(result["setting"]["senders"], 0, "{result:#}");
+    assert!(count(&result, "/server/memory_before_bytes") > 0, "{result:#}");
+    assert!(
+        count(&result, "/server/memory_peak_bytes") >= count(&result, "/server/memory_idle_bytes"),
+        "{result:#}"
+    );
+    assert!(count(&result, "/connect/most_users_events") > 0, "{result:#}");
+}
+
+#[test]
+fn clients_that_come_and_go_change_nothing_for_those_that_stay() {
+    let server = TestServer::start(ROOMS);
+    let arguments = ["--clients", "10", "--churn", "100", "--rate", "50", "--seconds", "1.5"];
+    let result = bench(server.address, "/", &arguments);
+    assert_all_saw_all(&result, 10);
+}
+
+#[test]
+fn that_the_server_lets_go_who_does_not_read_is_no_failure() {
+    let server = TestServer::start(&format!(
+        "{ROOMS}[heartbeat]\ninterval = \"200ms\"\ntimeout = \"400ms\"\n"
+    ));
+    let arguments = ["--clients", "10", "--stall", "2", "--slow", "20000", "--slow-clients", "1"];
+    let result = bench(
+        server.address,
+        "/",
+        &[&arguments[..], &["--seconds", "1.5", "--warmup", "0"]].concat(),
+    );
+    assert_eq!(result["traffic"]["agree"], true, "{result:#}");
+    assert_eq!(result["traffic"]["clients_that_saw_all"], 7, "{result:#}");
+    assert_eq!(result["lost"]["steady"], 0, "{result:#}");
+    assert_eq!(result["lost"]["stalled"], 2, "{result:#}");
+}
+
+#[test]
+fn a_server_that_ends_in_the_middle_is_a_failure_with_a_result() {
+    let (server, address) = Process::serve(ROOMS);
+    let mut bench = spawn(address, "/", &["--clients", "5", "--seconds", "60"]);
+    // It has come in once others see it there.
+    let (mut client, _) = support::RawClient::join_counter(address);
+    while client.read_event()["type"] != "state" {}
+    server.signal("TERM");
+    assert_eq!(bench.exit_code(), 1, "{}", bench.stderr.text());
+    let printed = bench.stdout.text();
+    let result: Value = serde_json::from_str(&printed).expect("a result all the same");
+    assert_eq!(result["lost"]["steady"], 5, "{result:#}");
+    assert_eq!(result["traffic"]["agree"], false, "{result:#}");
+}
+
+#[test]
+fn a_page_with_plots_is_written_and_a_table_for_people() {
+    let server = TestServer::start(ROOMS);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let page = folder.path().join("page.html");
+    let url = format!("ws://{}/", server.address);
+    let page_text = page.to_str().expect("a plain path");
+    let mut bench = Process::spawn(statesync(&[
+        "bench",
+        "--url",
+        &url,
+        "--seconds",
+        "0.3",
+        "--warmup",
+        "0",
+        "--clients",
+        "5",
+        "--report",
+        page_text,
+    ]));
+    assert_eq!(bench.exit_code(), 0, "{}", bench.stderr.text());
+    let table = bench.stdout.text();
+    for word in ["connect", "events", "agree", "sender", "every", "last", "age", "p99.9"] {
+        assert!(table.contains(word), "no {word} in\n{table}");
+    }
+    let page = std::fs::read_to_string(&page).expect("a page");
+    assert!(page.contains("<svg"), "{page}");
+}
+
+#[test]
+fn wrong_arguments_and_servers_that_are_not_there_are_told_with_what_to_do() {
+    // A port on which nobody listens any more.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("ws://{}/", free.local_addr().expect("an address"));
+    drop(free);
+    let server = TestServer::start(ROOMS);
+    let here = |path: &str| format!("ws://{}{path}", server.address);
+    let (counter, document, relay) = (here("/"), here("/document"), here("/relay"));
+    let cases: [(&[&str], i32, &str); 10] = [
+        (&["--url", &url], 1, "is it running?"),
+        (&["--url", "wss://127.0.0.1/"], 2, "without TLS"),
+        (&["--url", &counter, "--rooms", "2"], 2, "put {room} into the path"),
+        (&["--url", &counter, "--exactly-once"], 2, "--protocol v1"),
+        (&["--url", &counter, "--clients", "2", "--senders", "3"], 2, "more than 2 --clients"),
+        (&["--url", &counter, "--rate", "0"], 2, "a number of actions a second"),
+        (&["--url", &counter, "--send", "@/no/such/file"], 2, "/no/such/file"),
+        (&["--url", &counter, "--clients", "2", "--send", "hello"], 1, "bad_json"),
+        (&["--url", &document, "--clients", "2"], 1, "--protocol v1 goes by positions"),
+        (&["--url", &relay, "--clients", "2", "--protocol", "v1"], 1, "use another --protocol"),
+    ];
+    for (arguments, code, message) in cases {
+        let (exit_code, said) = failure(arguments);
+        assert_eq!(exit_code, code, "{arguments:?} said {said}");
+        assert!(said.contains(message), "{arguments:?} said {said}");
+    }
+}
