@@ -196,6 +196,9 @@ impl Client {
 
     fn request(&self, dial: &Dial) -> String {
         let mut path = dial.server.path(self.view.room);
+        if dial.protocol == Protocol::SocketIo && path == "/" {
+            path = "/socket.io/".to_owned();
+        }
         let mut add = |parameter: &str| {
             path.push(if path.contains('?') { '&' } else { '?' });
             path.push_str(parameter);
