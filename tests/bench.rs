@@ -65,6 +65,8 @@ fn failure(arguments: &[&str]) -> (i32, String) {
 #[test]
 fn senders_that_wait_for_their_events_and_senders_with_a_rate_are_measured_in_every_protocol() {
     let server = TestServer::start(ROOMS);
+    // Positions are counted over all rooms of a server.
+    let alone = TestServer::start(ROOMS);
     let merge = r#"{"action":"merge","patch":{"a":{n}}}"#;
     let set = r#"{"action":"set","value":{"b":1}}"#;
     // Path, clients, those of them that are shown all, further arguments.
@@ -81,6 +83,7 @@ fn senders_that_wait_for_their_events_and_senders_with_a_rate_are_measured_in_ev
         .map(|(path, clients, that_see, more)| {
             let clients = clients.to_string();
             let arguments = [&["--clients", &clients], more].concat();
+            let server = if path == "/document" { &alone } else { &server };
             (that_see, spawn(server.address, path, &arguments))
         })
         .into();
