@@ -97,9 +97,8 @@ pub fn measure(arguments: &LoadArguments) -> Result<Outcome, BenchError> {
         plan.server_use(cpu_s, window.seconds, events, [before, idle, peak])
     });
     let lost = run.take_lost();
-    let clients = plan.clients - lost.steady - lost.slow - lost.stalled;
     Ok(Outcome {
-        setting: Setting::here(&arguments.url, clients, if sends { plan.senders } else { 0 }),
+        setting: Setting::here(&arguments.url, plan.clients, if sends { plan.senders } else { 0 }),
         connect,
         traffic,
         lost,
