@@ -43,6 +43,8 @@ mod fanout;
 pub mod http;
 pub mod journal;
 mod logging;
+#[doc(hidden)]
+pub mod microbench;
 pub mod protocol;
 pub mod room;
 mod server;

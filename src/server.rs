@@ -47,6 +47,9 @@ const MAX_BATCH: usize = 1024;
 const SNAPSHOT_ENTRIES: usize = 100_000;
 const SNAPSHOT_BYTES: usize = 64 * 1024 * 1024;
 
+/// Telling who is here may take one of so many parts of a worker's time.
+const PRESENCE_ROUNDS: u32 = 3;
+
 /// Idle rooms are put away so often at least, a few at a time: each is saved, and nobody should wait
 /// for thousands of that.
 const PUT_AWAY_EVERY: Duration = Duration::from_secs(1);
@@ -382,12 +385,13 @@ impl StateServer {
         }
     }
 
-    /// A round of writes to a large room may take longer than the presence interval: then counts
-    /// wait for it, or the next round would be late before it began.
+    /// A round of writes to a large room may take longer than the presence interval. Then counts wait
+    /// for several of them: or telling who comes would keep everybody from coming.
     fn tell_users(&mut self) {
         self.is_presence_timer_set = false;
         let longest_round = self.inboxes.iter().map(|inbox| inbox.last_round()).max();
-        let interval = self.times.presence_interval.max(longest_round.unwrap_or_default());
+        let rounds = PRESENCE_ROUNDS * longest_round.unwrap_or_default();
+        let interval = self.times.presence_interval.max(rounds);
         self.state.set_presence_interval(interval);
         let now = self.now();
         self.state.tell_untold(now, &mut self.deliveries);

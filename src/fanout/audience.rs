@@ -147,7 +147,7 @@ impl Audience {
 
     /// Carries out parcels in order, then writes to each session once. Stops when broadcasts of
     /// `max_round_bytes` in all are to be written; the other parcels stay.
-    pub(super) fn deliver(&self, parcels: &mut VecDeque<Parcel>, max_round_bytes: usize) {
+    pub fn deliver(&self, parcels: &mut VecDeque<Parcel>, max_round_bytes: usize) {
         let inner = &mut *self.inner.borrow_mut();
         let mut bytes = 0;
         while let Some(parcel) = parcels.pop_front() {

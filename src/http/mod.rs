@@ -58,7 +58,7 @@ use std::{
     future::Future,
     io::{self, Read},
     net::{SocketAddr, TcpListener},
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    sync::{Arc, LazyLock, Mutex, atomic::AtomicU64},
     time::Duration,
 };
 use tokio::{
@@ -66,7 +66,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::TlsAcceptor;
-use worker::{WorkerFactory, WorkerParts};
+use worker::{LazyServer, WorkerFactory, WorkerParts};
 
 /// Broadcasts that wait for one worker thread before older ones give way to newer: what 256 clients
 /// may have on their way if each sends ahead as far as its credit goes. Some megabytes.
@@ -419,9 +419,7 @@ impl Server {
         };
         let epoch = recovered.state.epoch().to_owned();
         let server = StateServer::new(recovered, inboxes.clone(), times, vital);
-        // On a thread of its own.
-        let server = StateServer::start_in_arbiter(&Arbiter::new().handle(), |_| server);
-        running.send_replace(Some(server.clone()));
+        let server = state_server(server, config.server.workers);
         let connections = Connections::new(
             config.limits.max_connections,
             config.limits.max_connections_per_address,
@@ -452,7 +450,9 @@ impl Server {
             .collect();
         let doors = listeners.iter().map(|(listener, _)| listener.try_clone());
         let doors = doors.collect::<io::Result<Vec<_>>>().map_err(RunError::Accept)?;
+        // All workers run when this returns.
         let accepting = accept(&config, listeners, &factory).map_err(RunError::Accept)?;
+        running.send_replace(Some(factory.0.server.clone()));
         let handle = accepting.handle();
         let mut accepting = actix_rt::spawn(accepting);
         tokio::select! {
@@ -475,6 +475,17 @@ impl Server {
         log::info!("stopped");
         Ok(())
     }
+}
+
+/// The actor runs on a thread of its own, which several workers reach alike. A single worker has it
+/// on its own thread: every action would only wait for the two hops there and back, with nobody else
+/// to work for meanwhile. It starts when it is first used there.
+fn state_server(server: StateServer, workers: usize) -> LazyServer {
+    if workers == 1 {
+        return LazyLock::new(Box::new(|| server.start()));
+    }
+    let address = StateServer::start_in_arbiter(&Arbiter::new().handle(), |_| server);
+    LazyLock::new(Box::new(|| address))
 }
 
 /// Lets all sessions end, then the journal, within `server.shutdown_timeout`.

@@ -16,7 +16,7 @@ use std::{
     collections::HashMap,
     rc::Rc,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, LazyLock, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -27,6 +27,10 @@ use tokio::sync::mpsc;
 #[derive(Clone)]
 pub struct WorkerFactory(pub(super) Arc<WorkerParts>);
 
+/// The `StateServer`, which starts on the thread that uses it first.
+pub(super) type LazyServer =
+    LazyLock<Addr<StateServer>, Box<dyn FnOnce() -> Addr<StateServer> + Send>>;
+
 /// What all workers are made from.
 pub struct WorkerParts {
     pub(super) config: Arc<Config>,
@@ -34,7 +38,7 @@ pub struct WorkerParts {
     pub(super) auth: Auth,
     pub(super) connections: Connections,
     pub(super) epoch: String,
-    pub(super) server: Addr<StateServer>,
+    pub(super) server: LazyServer,
     pub(super) inboxes: Vec<Arc<Inbox>>,
     pub(super) next_worker: AtomicU64,
     pub(super) next_session: Arc<AtomicU64>,
