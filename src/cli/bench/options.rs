@@ -8,8 +8,9 @@ A client takes part as a browser does: it comes in, is shown the state, and then
 action leads to. Each action is one that raises a counter by 1, unless --send says otherwise, so the
 value tells which action a state answers. (--protocol v1 also goes by positions, and so measures
 documents and chats; --protocol text goes by the last number in a text.) Nobody else may act in the
-rooms meanwhile. All clients are in this program, on one thread: if it is busy nearly all the time,
-it says so, and the numbers are its own rather than the server's.
+rooms meanwhile, and nobody on the whole server where positions count, since all its rooms share
+them. All clients are in this program, on one thread: if it is busy nearly all the time, it says so,
+and the numbers are its own rather than the server's.
 
 What is told of times, in milliseconds:
   sender  from an action to its event at the client that sent it
