@@ -35,7 +35,8 @@ Examples:
   statesync bench --url ws://127.0.0.1:6789/document --protocol v1 --first '{\"action\":\"set\",\"value\":{}}' \
       --send '{\"action\":\"merge\",\"patch\":{\"a\":{n}}}'
   statesync bench --clients 500 --rate 50 --churn 20 --stall 5 --slow 2000
-  statesync bench --idle --clients 10000 --seconds 60 --json";
+  statesync bench --idle --clients 10000 --seconds 60 --json
+  statesync bench --compare benches/performance.toml --only one --report report.html";
 
 #[derive(Args)]
 // An option given twice: the last counts. A comparison gives options of its own after the file's.
