@@ -3,8 +3,12 @@
 mod support;
 
 use serde_json::Value;
-use std::net::SocketAddr;
+use std::{
+    net::{SocketAddr, TcpListener, TcpStream},
+    thread,
+};
 use support::{TestServer, process::Process, process::statesync};
+use tungstenite::{Message, WebSocket};
 
 const ROOMS: &str = "[[room]]\npath = \"/\"\nkind = \"counter\"\n\
     [[room]]\npath = \"/counters/{name}\"\nkind = \"counter\"\n\
@@ -61,6 +65,8 @@ fn failure(arguments: &[&str]) -> (i32, String) {
 #[test]
 fn senders_that_wait_for_their_events_and_senders_with_a_rate_are_measured_in_every_protocol() {
     let server = TestServer::start(ROOMS);
+    // Positions are counted over all rooms of a server.
+    let alone = TestServer::start(ROOMS);
     let merge = r#"{"action":"merge","patch":{"a":{n}}}"#;
     let set = r#"{"action":"set","value":{"b":1}}"#;
     // Path, clients, those of them that are shown all, further arguments.
@@ -77,6 +83,7 @@ fn senders_that_wait_for_their_events_and_senders_with_a_rate_are_measured_in_ev
         .map(|(path, clients, that_see, more)| {
             let clients = clients.to_string();
             let arguments = [&["--clients", &clients], more].concat();
+            let server = if path == "/document" { &alone } else { &server };
             (that_see, spawn(server.address, path, &arguments))
         })
         .into();
@@ -147,6 +154,69 @@ fn a_server_that_ends_in_the_middle_is_a_failure_with_a_result() {
     let result: Value = serde_json::from_str(&printed).expect("a result all the same");
     assert_eq!(result["lost"]["steady"], 5, "{result:#}");
     assert_eq!(result["traffic"]["agree"], false, "{result:#}");
+}
+
+/// Lets one client come in on a WebSocket that others wrote, and does with it what `script` says.
+fn serve_one(script: impl FnOnce(WebSocket<TcpStream>) + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("a client");
+        script(tungstenite::accept(stream).expect("a handshake"));
+    });
+    address
+}
+
+#[test]
+fn a_server_that_speaks_socket_io_is_measured_too() {
+    let address = serve_one(|mut socket| {
+        let mut value = 0;
+        let say = |socket: &mut WebSocket<_>, text: &str| socket.send(Message::text(text));
+        say(&mut socket, r#"0{"sid":"a","pingInterval":25000}"#).expect("a client that reads");
+        // Until the client goes.
+        while let Ok(message) = socket.read() {
+            let answered = match message.to_text().expect("a text") {
+                "40" => say(&mut socket, r#"40{"sid":"b"}"#)
+                    .and_then(|()| say(&mut socket, "2"))
+                    .and_then(|()| say(&mut socket, r#"42["users",{"type":"users","count":1}]"#))
+                    .and_then(|()| say(&mut socket, r#"42["state",{"type":"state","value":0}]"#)),
+                "3" => Ok(()),
+                r#"42["action",{"action":"plus"}]"# => {
+                    value += 1;
+                    let state = format!(r#"42["state",{{"type":"state","value":{value}}}]"#);
+                    say(&mut socket, &state)
+                }
+                text => panic!("the client said {text}"),
+            };
+            if answered.is_err() {
+                break;
+            }
+        }
+    });
+    let result = bench(address, "/", &["--clients", "1", "--protocol", "socket.io"]);
+    assert_all_saw_all(&result, 1);
+}
+
+#[test]
+fn a_server_that_shows_a_state_twice_is_found_out() {
+    let address = serve_one(|mut socket| {
+        let mut value = 0;
+        let mut states = vec![
+            r#"{"type":"users","count":1}"#.to_owned(),
+            r#"{"type":"state","value":0}"#.to_owned(),
+        ];
+        while states.drain(..).all(|state| socket.send(Message::text(state)).is_ok()) {
+            if socket.read().is_err() {
+                break;
+            }
+            value += 1;
+            states.extend(vec![format!(r#"{{"type":"state","value":{value}}}"#); 2]);
+        }
+    });
+    let mut bench = spawn(address, "/", &["--clients", "1"]);
+    assert_eq!(bench.exit_code(), 1, "{}", bench.stderr.text());
+    let result: Value = serde_json::from_str(&bench.stdout.text()).expect("a result all the same");
+    assert_eq!(result["traffic"]["in_order"], false, "{result:#}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod support;
 use serde_json::Value;
 use std::{
     fs,
+    net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -170,18 +171,14 @@ fn a_case_that_cannot_be_measured_fails_the_comparison_but_not_the_rest() {
 
 #[test]
 fn an_interrupted_comparison_leaves_no_server_and_no_folder_behind() {
-    let folder = folder(&PLAN.replace("{statesync}\", \"serve\"", "sh\", \"-c\", \"SERVER\""));
-    // A server that tells its process, and takes no notice of who goes.
-    let script = "echo $$ > ../../pid; echo http://127.0.0.1:1/; exec sleep 600";
-    let plan = PLAN.replace(
+    // The server says where we listen, who let nobody in, so that its clients wait.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let script = format!("echo $$ > ../../pid; echo http://{address}/; exec sleep 600");
+    let folder = folder(&PLAN.replace(
         "[\"{statesync}\", \"serve\", \"--config\", \"statesync.toml\"]",
         &format!("[\"sh\", \"-c\", \"{script}\"]"),
-    );
-    // Clients wait for a server that never lets them in: a listener that accepts nobody.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener.local_addr().expect("an address").port();
-    let plan = plan.replace("127.0.0.1:1/", &format!("127.0.0.1:{port}/"));
-    fs::write(folder.path().join("plan.toml"), plan).expect("room on the disk");
+    ));
     let before = files(folder.path());
 
     let mut process = Process::spawn(compare(folder.path(), &["--quick"]));

@@ -12,6 +12,7 @@ mod crowd;
 mod error;
 mod event;
 mod frame;
+mod inflate;
 mod load;
 mod options;
 mod outcome;

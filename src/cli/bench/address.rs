@@ -47,7 +47,9 @@ impl Address {
 fn resolve(authority: &str) -> Result<SocketAddr, BenchError> {
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     let with_port = if has_port { authority.to_owned() } else { format!("{authority}:80") };
-    let first = with_port.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+    let addresses: Vec<_> = with_port.to_socket_addrs().into_iter().flatten().collect();
+    // localhost may be both, and servers listen on 127.0.0.1 first.
+    let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first()).copied();
     first.ok_or_else(|| {
         BenchError::Argument(format!("--url: there is no address for {authority:?}"))
     })

@@ -6,7 +6,7 @@ use super::{
     error::BenchError,
     options::Protocol,
     outcome::Connect,
-    traffic::{Kind, View},
+    traffic::View,
 };
 
 /// So many handshakes are under way at a time: fewer than any server's backlog, or the kernel would
@@ -47,7 +47,7 @@ struct Told {
 }
 
 impl Arrival {
-    /// Of clients with these views, in so many rooms.
+    /// Nobody has come yet, into so many rooms.
     pub fn new(rooms: usize, protocol: Protocol) -> Self {
         Self {
             rooms: vec![Told::default(); rooms],
@@ -192,16 +192,7 @@ impl Load for Arrival {
         Ok(())
     }
 
-    fn ended(
-        &mut self,
-        crowd: &mut Crowd,
-        number: usize,
-        ending: Ending,
-    ) -> Result<(), BenchError> {
-        // A client that does not read may be let go at any time.
-        if crowd.clients[number].view.kind == Kind::Stalled && crowd.holds_back {
-            return Ok(());
-        }
+    fn ended(&mut self, _: &mut Crowd, number: usize, ending: Ending) -> Result<(), BenchError> {
         Err(BenchError::Join(format!("client {number} was let go: {ending}")))
     }
 }
@@ -209,6 +200,7 @@ impl Load for Arrival {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::bench::traffic::Kind;
 
     #[test]
     fn all_have_arrived_when_each_has_a_place_and_all_know_the_same_number() {

@@ -5,12 +5,12 @@ use super::{
     error::BenchError,
     event::{Event, Reader},
     frame,
+    inflate::Compressed,
     options::Protocol,
     traffic::{Kind, View},
 };
 use mio::{Interest, Registry, Token, net::TcpStream};
 use socket2::{Domain, Socket, Type};
-use statesync::protocol::deflate::Inflater;
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::{Ipv4Addr, SocketAddr},
@@ -51,7 +51,7 @@ pub struct Tools {
     /// Reads what they are told.
     pub reader: Reader,
     buffer: Vec<u8>,
-    inflater: Inflater,
+    compressed: Compressed,
     clock: Instant,
     /// When something was read last, in nanoseconds of [`Tools::clock_ns`].
     pub read_ns: u64,
@@ -63,7 +63,7 @@ impl Tools {
         Self {
             reader: Reader::new(protocol),
             buffer: vec![0; BUFFER_BYTES],
-            inflater: Inflater::default(),
+            compressed: Compressed::new(),
             clock: Instant::now(),
             read_ns: 0,
         }
@@ -196,6 +196,9 @@ impl Client {
 
     fn request(&self, dial: &Dial) -> String {
         let mut path = dial.server.path(self.view.room);
+        if dial.protocol == Protocol::SocketIo && path == "/" {
+            path = "/socket.io/".to_owned();
+        }
         let mut add = |parameter: &str| {
             path.push(if path.contains('?') { '&' } else { '?' });
             path.push_str(parameter);
@@ -240,7 +243,7 @@ impl Client {
         let mut left = limit;
         while left > 0 {
             let carried = self.carry.len();
-            let end = tools.buffer.len().min(carried + left);
+            let end = tools.buffer.len().min(carried.saturating_add(left));
             tools.buffer[..carried].copy_from_slice(&self.carry);
             let count = match self.stream.read(&mut tools.buffer[carried..end]) {
                 Ok(0) => return Ok(Some("the server ended it without a close frame".to_owned())),
@@ -295,7 +298,7 @@ impl Client {
         tools: &mut Tools,
         observer: &mut impl Observer,
     ) -> Result<(usize, Option<Ending>), BenchError> {
-        let Tools { reader, buffer, inflater, read_ns, .. } = tools;
+        let Tools { reader, buffer, compressed, read_ns, .. } = tools;
         let bytes = &buffer[..filled];
         let mut used = 0;
         if self.phase == Phase::Handshake {
@@ -307,11 +310,12 @@ impl Client {
             used += frame.size;
             match frame.opcode {
                 frame::TEXT | frame::BINARY => {
-                    let text = match frame.is_compressed {
-                        true => inflate(inflater, frame.payload, dial)?,
-                        false => frame.payload,
+                    let event = match frame.is_compressed {
+                        true if !dial.deflate => return Err(unasked_compression()),
+                        true => compressed.read(frame.payload, reader)?,
+                        false => reader.read(frame.payload)?,
                     };
-                    self.take_event(reader.read(text)?, *read_ns, observer)?;
+                    self.take_event(event, *read_ns, observer)?;
                 }
                 frame::PING => frame::push_masked(&mut self.out, frame::PONG, frame.payload),
                 frame::CLOSE => return Ok((used, Some(close_reason(frame.payload)))),
@@ -415,17 +419,9 @@ fn has_hung_up(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
 }
 
-fn inflate<'a>(
-    inflater: &'a mut Inflater,
-    payload: &[u8],
-    dial: &Dial,
-) -> Result<&'a [u8], BenchError> {
-    if !dial.deflate {
-        return Err(BenchError::Protocol("a compressed frame, which nobody asked for".to_owned()));
-    }
-    inflater
-        .inflate(payload, MAX_FRAME_BYTES)
-        .map_err(|error| BenchError::Protocol(format!("a compressed frame: {error:?}")))
+#[cold]
+fn unasked_compression() -> BenchError {
+    BenchError::Protocol("a compressed frame, which nobody asked for".to_owned())
 }
 
 /// A socket that is being connected. Many clients on the loopback network need more than one source

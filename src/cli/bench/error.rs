@@ -2,7 +2,13 @@
 
 use crate::cli::Failure;
 use statesync::config::ConfigErrors;
-use std::{error::Error, fmt, io, net::SocketAddr, path::PathBuf};
+use std::{
+    error::Error,
+    fmt,
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    path::PathBuf,
+};
 
 /// As shells report a process that SIGINT ended.
 const EXIT_INTERRUPTED: u8 = 130;
@@ -58,6 +64,11 @@ impl fmt::Display for BenchError {
                 "{needed} open files are needed, but this process may have {allowed}: raise \
                  `ulimit -Hn`, or use fewer --clients"
             ),
+            Self::Connect { server, error } if has_no_port(error) => write!(
+                f,
+                "cannot connect to {server}: {error}: no port is left on this side; use more \
+                 --source-ips, or wait a minute until those of the last run are free"
+            ),
             Self::Connect { server, error } => {
                 write!(f, "cannot connect to {server}: {error}: is it running?")
             }
@@ -83,6 +94,10 @@ impl fmt::Display for BenchError {
             Self::Write(path, error) => write!(f, "cannot write {}: {error}", path.display()),
         }
     }
+}
+
+fn has_no_port(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable)
 }
 
 impl Error for BenchError {}

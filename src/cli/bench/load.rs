@@ -28,8 +28,10 @@ const OTHER_FILES: u64 = 64;
 /// By default, so many clients share a source address on the loopback network: fewer than there are
 /// ports for one address.
 const CLIENTS_PER_SOURCE: usize = 20_000;
-/// So long all clients have to see the value that all actions lead to.
+/// So long nothing may come while clients have not seen the value that all actions lead to.
 const AGREE_NS: u64 = 30_000_000_000;
+/// So long all of that may take: a server that was sent more than it takes has much to do.
+const AGREE_IN_ALL_NS: u64 = 300_000_000_000;
 /// So long slow clients have.
 const SLOW_AGREE_NS: u64 = 60_000_000_000;
 const NS_PER_S: f64 = 1e9;
@@ -97,9 +99,8 @@ pub fn measure(arguments: &LoadArguments) -> Result<Outcome, BenchError> {
         plan.server_use(cpu_s, window.seconds, events, [before, idle, peak])
     });
     let lost = run.take_lost();
-    let clients = plan.clients - lost.steady - lost.slow - lost.stalled;
     Ok(Outcome {
-        setting: Setting::here(&arguments.url, clients, if sends { plan.senders } else { 0 }),
+        setting: Setting::here(&arguments.url, plan.clients, if sends { plan.senders } else { 0 }),
         connect,
         traffic,
         lost,
@@ -369,11 +370,16 @@ fn agree(crowd: &mut Crowd, run: &mut Run) -> Result<bool, BenchError> {
         if !waits_for_steady && !run.waits_for_slow(crowd) {
             return Ok(true);
         }
-        let patience_ns = if waits_for_steady { AGREE_NS } else { SLOW_AGREE_NS };
-        if now_ns > began_ns + patience_ns {
+        let deadline_ns = match waits_for_steady {
+            true => {
+                (began_ns.max(run.traffic.last_seen_ns) + AGREE_NS).min(began_ns + AGREE_IN_ALL_NS)
+            }
+            false => began_ns.max(run.traffic.last_seen_ns) + SLOW_AGREE_NS,
+        };
+        if now_ns > deadline_ns {
             return Ok(false);
         }
-        crowd.turn(run, began_ns + patience_ns)?;
+        crowd.turn(run, deadline_ns)?;
     }
 }
 

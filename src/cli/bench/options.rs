@@ -8,8 +8,9 @@ A client takes part as a browser does: it comes in, is shown the state, and then
 action leads to. Each action is one that raises a counter by 1, unless --send says otherwise, so the
 value tells which action a state answers. (--protocol v1 also goes by positions, and so measures
 documents and chats; --protocol text goes by the last number in a text.) Nobody else may act in the
-rooms meanwhile. All clients are in this program, on one thread: if it is busy nearly all the time,
-it says so, and the numbers are its own rather than the server's.
+rooms meanwhile, and nobody on the whole server where positions count, since all its rooms share
+them. All clients are in this program, on one thread: if it is busy nearly all the time, it says so,
+and the numbers are its own rather than the server's.
 
 What is told of times, in milliseconds:
   sender  from an action to its event at the client that sent it
@@ -34,7 +35,8 @@ Examples:
   statesync bench --url ws://127.0.0.1:6789/document --protocol v1 --first '{\"action\":\"set\",\"value\":{}}' \
       --send '{\"action\":\"merge\",\"patch\":{\"a\":{n}}}'
   statesync bench --clients 500 --rate 50 --churn 20 --stall 5 --slow 2000
-  statesync bench --idle --clients 10000 --seconds 60 --json";
+  statesync bench --idle --clients 10000 --seconds 60 --json
+  statesync bench --compare benches/performance.toml --only one --report report.html";
 
 #[derive(Args)]
 // An option given twice: the last counts. A comparison gives options of its own after the file's.

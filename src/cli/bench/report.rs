@@ -68,7 +68,7 @@ fn latency_of_run(traffic: &Traffic) -> io::Result<Option<Figure>> {
         ("sender: an action's event at the client that sent it", 0, &traffic.sender),
         ("every: at each client", 1, &traffic.every),
         ("last: at the last client", 2, &traffic.last),
-        ("age: of what clients show", 3, &traffic.age),
+        ("age: of what clients show (0 lies on the lower edge)", 3, &traffic.age),
     ];
     figure::latency("Latency", &of)
 }
@@ -106,7 +106,7 @@ fn page_of_comparison(comparison: &Comparison) -> io::Result<Page> {
         let mut figures = Vec::new();
         figures.extend(events_of_load(comparison, place)?);
         figures.extend(latency_of_load(comparison, place)?);
-        let (title, notes) = (load.title(), vec![load.options_text()]);
+        let (title, notes) = (load.title(), vec![format!("Options: {}", load.options_text())]);
         let table = Some(table::of_load(comparison, place));
         parts.push(Part { title, notes, table, figures });
     }

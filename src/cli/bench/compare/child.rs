@@ -1,6 +1,6 @@
 //! A server as a child process.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::{
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
@@ -84,7 +84,7 @@ impl Server {
 
     /// Asks it to end, waits, and kills it if need be, which is told.
     pub async fn stop(mut self) -> Result<(), String> {
-        if let Some(id) = i32::try_from(self.id).ok().and_then(Pid::from_raw) {
+        if let Some(id) = process_id(self.id) {
             // An error means that it has gone already.
             let _ = kill_process(id, Signal::TERM);
         }
@@ -100,10 +100,18 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // An error means that it has gone already.
-        let _ = self.process.start_kill();
+        // Waited for, so that nothing of it is there when this program ends, and its files are closed.
+        // Errors mean that it has gone already.
+        if let Some(id) = self.process.id().and_then(process_id) {
+            let _ = self.process.start_kill();
+            let _ = waitpid(Some(id), WaitOptions::empty());
+        }
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+fn process_id(id: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(id).ok()?)
 }
 
 /// Reads the first line that has a URL, as a WebSocket's; what comes after is thrown away.

@@ -106,7 +106,11 @@ impl Comparison {
         text.push_str(&format!("{}\n", self.method()));
         for (place, load) in self.plan.loads.iter().enumerate() {
             let table = table::of_load(self, place).to_markdown();
-            text.push_str(&format!("\n## {}\n\n{}\n\n{table}", load.title(), load.options_text()));
+            text.push_str(&format!(
+                "\n## {}\n\nOptions: `{}`\n\n{table}",
+                load.title(),
+                load.options_text()
+            ));
         }
         if let Some(goals) = table::of_goals(self) {
             text.push_str(&format!("\n## Goals\n\n{}", goals.to_markdown()));

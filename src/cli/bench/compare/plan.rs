@@ -59,8 +59,8 @@ impl Load {
     /// Its options, in a line.
     pub fn options_text(&self) -> String {
         match self.options.is_empty() {
-            true => "Options: none".to_owned(),
-            false => format!("Options: {}", self.options.join(" ")),
+            true => "none".to_owned(),
+            false => self.options.join(" "),
         }
     }
 }

@@ -34,7 +34,7 @@ pub const COLUMNS: &[Column] = &[
     column("events/s", |o| traffic(o, |t| t.events_per_s)),
     column("actions/s", |o| traffic(o, |t| t.actions_per_s)),
     column("server CPU, µs/event", |o| o.server.as_ref()?.cpu_us_per_event),
-    column("server CPU, % of one core", |o| server(o, |s| s.core_share * 100.0)),
+    column("server CPU, cores", |o| server(o, |s| s.core_share)),
     column("sender p50, ms", |o| traffic(o, |t| t.sender.p50_ms)),
     column("sender p99, ms", |o| traffic(o, |t| t.sender.p99_ms)),
     column("every p50, ms", |o| traffic(o, |t| t.every.p50_ms)),
@@ -48,7 +48,7 @@ pub const COLUMNS: &[Column] = &[
     column("users events, most", |o| Some(o.connect.most_users_events as f64)),
     column("memory, KiB/client", |o| server(o, |s| s.memory_per_client_bytes / KIB)),
     column("memory peak, MiB", |o| server(o, |s| s.memory_peak_bytes as f64 / KIB / KIB)),
-    column("load CPU, % of one core", |o| Some(o.own_core_share * 100.0)),
+    column("load CPU, cores", |o| Some(o.own_core_share)),
 ];
 
 const KIB: f64 = 1024.0;

@@ -33,7 +33,7 @@ impl Axis {
 
     /// Shares of all, by how many nines they have; for shares up to `most` [`nines`].
     pub fn of_shares(title: &'static str, most: f64) -> Self {
-        const LABELS: [&str; 6] = ["0 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %"];
+        const LABELS: [&str; 6] = ["0%", "90%", "99%", "99.9%", "99.99%", "99.999%"];
         let to = most.clamp(1.0, MOST_NINES);
         let marks = LABELS.into_iter().enumerate().map(|(n, label)| (n as f64, label.to_owned()));
         Self { title, from: 0.0, to, marks: marks.filter(|(mark, _)| *mark <= to).collect() }
@@ -179,6 +179,6 @@ mod tests {
         for (share, place) in [(0.0, 0.0), (0.9, 1.0), (0.99, 2.0), (0.9999, 4.0), (1.0, 5.0)] {
             assert!((nines(share) - place).abs() < 1e-9, "{share} is at {}", nines(share));
         }
-        assert_eq!(labels(&Axis::of_shares("share", 3.2)), "0 % 90 % 99 % 99.9 %");
+        assert_eq!(labels(&Axis::of_shares("share", 3.2)), "0% 90% 99% 99.9%");
     }
 }

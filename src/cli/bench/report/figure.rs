@@ -7,8 +7,8 @@ use super::{
 use crate::cli::bench::outcome::{Latency, Second, Traffic};
 use std::io;
 
-/// The last second may be a piece too short to tell a rate from.
-const LEAST_SECONDS_FOR_RATE: f64 = 0.25;
+/// The last second may be a piece too short to tell anything from.
+const LEAST_SECONDS: f64 = 0.25;
 
 /// A plot with its title, and what its colours mean.
 pub struct Figure {
@@ -58,25 +58,20 @@ fn most_nines_shown(latency: &Latency, axis: &Axis) -> f64 {
 
 /// Events a second over time.
 pub fn throughput(traffic: &Traffic) -> io::Result<Option<Figure>> {
-    let begins = [0.0].into_iter().chain(traffic.timeline.iter().map(|second| second.end_s));
-    let rate = |(begin, second): (f64, &Second)| {
-        let seconds = second.end_s - begin;
-        let is_long = seconds >= LEAST_SECONDS_FOR_RATE;
-        is_long.then(|| (second.end_s, second.events as f64 / seconds))
-    };
-    let points: Vec<(f64, f64)> = begins.zip(&traffic.timeline).filter_map(rate).collect();
+    let rate = |(second, lasted_s): (&Second, f64)| (second.end_s, second.events as f64 / lasted_s);
+    let points: Vec<(f64, f64)> = seconds(traffic).map(rate).collect();
     let Some((end, _)) = points.last().copied() else { return Ok(None) };
     let most = points.iter().map(|(_, rate)| *rate).fold(0.0, f64::max);
     let (x, y) = (Axis::of_seconds("seconds", end), Axis::linear("events/s", most));
-    let series =
-        vec![Series { name: "events/s, all clients together".to_owned(), colour: 0, points }];
+    let name = "events/s, all clients together".to_owned();
+    let series = vec![Series { name, colour: 0, points }];
     Figure::of_lines("Throughput over time", &x, &y, series).map(Some)
 }
 
 /// The median and the 99th percentile over time.
 pub fn latency_over_time(traffic: &Traffic) -> io::Result<Option<Figure>> {
-    let seconds: Vec<&Second> =
-        traffic.timeline.iter().filter(|second| second.events > 0).collect();
+    let seconds = seconds(traffic).map(|(second, _)| second);
+    let seconds: Vec<&Second> = seconds.filter(|second| second.events > 0).collect();
     let Some(last) = seconds.last() else { return Ok(None) };
     let times = seconds.iter().flat_map(|second| [second.p50_ms, second.p99_ms]);
     let x = Axis::of_seconds("seconds", last.end_s);
@@ -88,6 +83,16 @@ pub fn latency_over_time(traffic: &Traffic) -> io::Result<Option<Figure>> {
     };
     let both = vec![series("p50", 0, |s| s.p50_ms), series("p99", 1, |s| s.p99_ms)];
     Figure::of_lines("Latency over time", &x, &y, both).map(Some)
+}
+
+/// What happened in each second, with how long it was, without a last piece that is too short.
+fn seconds(traffic: &Traffic) -> impl Iterator<Item = (&Second, f64)> {
+    let begins = [0.0].into_iter().chain(traffic.timeline.iter().map(|second| second.end_s));
+    let lasted = |(second, begin_s): (_, f64)| {
+        let second: &Second = second;
+        (second, second.end_s - begin_s)
+    };
+    traffic.timeline.iter().zip(begins).map(lasted).filter(|(_, s)| *s >= LEAST_SECONDS)
 }
 
 /// A bar for each value; `None` of none.

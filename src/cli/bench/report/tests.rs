@@ -40,6 +40,8 @@ fn outcome(events_per_s: f64) -> Outcome {
         p99_ms: 6.0 + f64::from(end).sin(),
     };
     traffic.timeline = (1..=10).map(second).collect();
+    // A piece too short to tell anything from.
+    traffic.timeline.push(Second { end_s: 10.001, ..second(10) });
     outcome
 }
 
@@ -85,7 +87,8 @@ fn a_page_of_one_run_has_its_plots_and_numbers() {
     let html = page_of_run(&outcome(2.5e5)).expect("a page").to_html();
     check_alone(&html);
     assert_eq!(html.matches("<svg").count(), 3, "latency, throughput, latency over time");
-    for part in ["Throughput over time", "events/s", "99.9 %", "250,000", "1001 &lt;gone&gt;"] {
+    assert!(!html.contains("100 M"), "a millisecond at the end tells no rate");
+    for part in ["Throughput over time", "events/s", "99.9%", "250,000", "1001 &lt;gone&gt;"] {
         assert!(html.contains(part), "{part:?} is missing");
     }
 }
