@@ -8,7 +8,7 @@ use super::{
 };
 use crate::cli::bench::outcome::Outcome;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
     os::fd::AsFd,
     path::{Path, PathBuf},
@@ -109,6 +109,8 @@ impl Rounds<'_> {
     /// Runs the commands that install servers. Returns the places of those that are not there then.
     async fn install(&self) -> BTreeSet<usize> {
         let mut absent = BTreeSet::new();
+        // Servers may share a command: it is run once, and its failure holds for all.
+        let mut succeeded: BTreeMap<&[String], bool> = BTreeMap::new();
         for (place, server) in self.plan.servers.iter().enumerate() {
             let is_used = |load: &Load| load.cases.iter().any(|case| case.server == place);
             let commands = match self.plan.loads.iter().any(is_used) {
@@ -116,9 +118,14 @@ impl Rounds<'_> {
                 false => &[],
             };
             for command in commands {
-                eprintln!("{}: {}", server.name, command.join(" "));
-                if let Err(what) = self.install_with(command).await {
-                    eprintln!("{}: not installed: {what}", server.name);
+                let known = succeeded.get(command.as_slice()).copied();
+                let is_good = match known {
+                    Some(is_good) => is_good,
+                    None => self.install_with(&server.name, command).await,
+                };
+                succeeded.insert(command, is_good);
+                if !is_good {
+                    eprintln!("{}: not installed", server.name);
                     absent.insert(place);
                     break;
                 }
@@ -127,7 +134,19 @@ impl Rounds<'_> {
         absent
     }
 
-    async fn install_with(&self, command: &[String]) -> Result<(), String> {
+    /// Runs a command, and tells if it fails. Returns whether it succeeded.
+    async fn install_with(&self, name: &str, command: &[String]) -> bool {
+        eprintln!("{name}: {}", command.join(" "));
+        match self.run_to_end(command).await {
+            Ok(()) => true,
+            Err(what) => {
+                eprintln!("{name}: {what}");
+                false
+            }
+        }
+    }
+
+    async fn run_to_end(&self, command: &[String]) -> Result<(), String> {
         let mut command = self.command(command);
         let our_stderr = io::stderr().as_fd().try_clone_to_owned().map_err(|e| e.to_string())?;
         command.stdin(Stdio::null()).stdout(our_stderr).kill_on_drop(true);
