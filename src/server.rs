@@ -29,8 +29,9 @@ use actix::{
     Actor, AsyncContext, Context, Handler, Message as ActixMessage, MessageResult, ResponseFuture,
     SpawnHandle, fut::ActorFuture,
 };
+use rustc_hash::FxHashMap;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     pin::Pin,
     sync::Arc,
     task::{self, Poll, Waker},
@@ -159,12 +160,12 @@ pub struct StateServer {
     /// What the journal was given and has not answered for, and what waits behind that.
     pending: VecDeque<Pending>,
     /// Rooms on their way into the journal, and the actions that wait for that.
-    opening: HashMap<RoomId, Vec<WaitingForRoom>>,
+    opening: FxHashMap<RoomId, Vec<WaitingForRoom>>,
     /// What was applied since the last snapshot.
     unsaved: Unsaved,
     deliveries: Vec<Delivery>,
     /// Those who wait outside for what they are told, and what that is so far.
-    outside: HashMap<SessionId, Waiting>,
+    outside: FxHashMap<SessionId, Waiting>,
     /// Credit to give back, after the deliveries that answer for it.
     taken: Vec<(SessionAddress, usize)>,
     /// For each worker, what the current turn sends it.
@@ -210,10 +211,10 @@ impl StateServer {
             batch: Vec::new(),
             due: Vec::new(),
             pending: VecDeque::new(),
-            opening: HashMap::new(),
+            opening: FxHashMap::default(),
             unsaved,
             deliveries: Vec::new(),
-            outside: HashMap::new(),
+            outside: FxHashMap::default(),
             taken: Vec::new(),
             is_presence_timer_set: false,
             wake_timer: None,

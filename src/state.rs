@@ -25,6 +25,7 @@ use crate::{
     room::{Admitted, Effect, History, Kinds, Moment, RoomId, SessionId, Speech, UnixMicros},
 };
 use rooms::Rooms;
+use rustc_hash::FxHashMap;
 use serde_json::Value;
 use snapshot::{Saved, SavedState};
 use std::{collections::HashMap, error::Error, fmt, sync::Arc, time::Duration};
@@ -94,7 +95,7 @@ pub struct View {
 pub struct State {
     facts: Facts,
     rooms: Rooms,
-    sessions: HashMap<SessionId, Seat>,
+    sessions: FxHashMap<SessionId, Seat>,
     clients: Clients,
     /// The position of the last entry, and its time.
     position: u64,
@@ -181,7 +182,7 @@ impl State {
         Self {
             facts,
             rooms: Rooms::new(plans, kinds),
-            sessions: HashMap::new(),
+            sessions: FxHashMap::default(),
             clients: Clients::new(limits),
             position: 0,
             last_at: UnixMicros::default(),
@@ -553,11 +554,13 @@ impl State {
         };
         let (before, when) = (open.seq, Moment { seq: self.position, at: entry.at });
         let session = sender.map(|sender| sender.session.id);
-        let refusal = ActionError::new(ErrorCode::Refused, "no action of this room");
+        let refusal = || ActionError::new(ErrorCode::Refused, "no action of this room");
         let result = match &entry.deed {
             Deed::Apply(action) => open.room().apply(action, session, when),
             Deed::Wake => Ok(open.room().woken(when)),
-            Deed::Refuse => return (None, Err(verdict.and_then(Result::err).unwrap_or(refusal))),
+            Deed::Refuse => {
+                return (None, Err(verdict.and_then(Result::err).unwrap_or_else(refusal)));
+            }
             Deed::Remove => {
                 self.remove_room(room, out);
                 return (None, Ok(Vec::new()));

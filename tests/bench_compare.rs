@@ -147,11 +147,19 @@ fn what_is_wrong_with_a_plan_is_told_before_anything_runs() {
 }
 
 #[test]
-fn a_load_that_the_plan_does_not_have_is_told() {
+fn arguments_that_do_not_fit_the_plan_or_the_disk_are_told_before_anything_runs() {
     let folder = folder(PLAN);
-    let mut process = Process::spawn(compare(folder.path(), &["--only", "idel"]));
-    assert_eq!(process.exit_code(), 2);
-    assert!(process.stderr.text().contains("did you mean \"idle\"?"), "{}", process.stderr.text());
+    let cases = [
+        (["--only", "idel"], "did you mean \"idle\"?"),
+        (["--rounds", "0"], "--rounds: at least one"),
+        (["--report", "none/report.html"], "--report: there is no folder for none/report.html"),
+    ];
+    for (arguments, told) in cases {
+        let mut process = Process::spawn(compare(folder.path(), &arguments));
+        assert_eq!(process.exit_code(), 2, "{arguments:?}");
+        let stderr = process.stderr.text();
+        assert!(stderr.contains(told) && stderr.lines().count() == 1, "{arguments:?}:\n{stderr}");
+    }
 }
 
 #[test]

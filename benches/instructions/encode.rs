@@ -54,7 +54,7 @@ fn state(number: u64) -> Event {
     Event::State { seq: 1_000_000 + number, value: (1_000_000 + number).into() }
 }
 
-/// Twenty cards of a board get new texts: 2 KiB of JSON, much of it alike, as patches are.
+/// Twenty-four cards of a board get new texts: 2 KiB of JSON, much of it alike, as patches are.
 fn patch(number: u64) -> Event {
     const WORDS: [&str; 8] = ["paint", "the", "fence", "before", "rain", "comes", "on", "Monday"];
     let card = |card: u64| {

@@ -23,6 +23,7 @@ mod round;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::hint::black_box;
 
 #[derive(Debug, Parser)]
@@ -78,11 +79,20 @@ fn cases() -> impl Iterator<Item = &'static Case> {
     all.into_iter().flatten()
 }
 
+/// A round needs two for each session, more than the 1,024 that a shell allows. Under valgrind it is
+/// too late to ask.
+fn allow_open_files() -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    Ok(())
+}
+
 fn main() -> Result<()> {
     let options = Options::parse();
     if let Some(name) = &options.run {
         return run(cases().find(|case| case.name == name).context("no such case")?);
     }
+    allow_open_files()?;
     let is_wanted = |case: &&Case| {
         let names = &options.names;
         names.is_empty() || names.iter().any(|part| case.name.contains(part.as_str()))

@@ -3,7 +3,6 @@
 
 use super::{Case, Work};
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use statesync::{
     microbench::Listeners,
     protocol::{EncodedEvent, Event, WireForm},
@@ -37,7 +36,6 @@ struct Writing {
 }
 
 fn writing(states: u64) -> Result<Box<dyn Work>> {
-    allow_open_files()?;
     let runtime = Builder::new_current_thread().enable_io().build()?;
     let (sockets, clients) = runtime.block_on(connect())?;
     let state = |value: u64| Event::State { seq: value, value: value.into() };
@@ -63,13 +61,6 @@ async fn connect() -> Result<(Vec<TcpStream>, Vec<std::net::TcpStream>)> {
         clients.push(client.into_std()?);
     }
     Ok((sockets, clients))
-}
-
-/// Two for each session, which is more than the 1,024 that a shell allows.
-fn allow_open_files() -> Result<()> {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
-    Ok(())
 }
 
 impl Work for Writing {

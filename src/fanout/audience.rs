@@ -12,10 +12,11 @@ use crate::{
     state::{SessionAddress, Topic},
 };
 use bytes::{Bytes, BytesMut};
+use rustc_hash::FxHashMap;
 use slab::Slab;
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     rc::Rc,
     time::Instant,
 };
@@ -35,7 +36,7 @@ pub struct Audience {
 #[derive(Debug, Default)]
 struct Inner {
     seats: Slab<Rc<Outlet>>,
-    halls: HashMap<RoomId, Hall>,
+    halls: FxHashMap<RoomId, Hall>,
     /// Halls whose turn is to be written, and sessions with frames of their own in this round.
     touched_halls: Vec<RoomId>,
     touched_outlets: Vec<Rc<Outlet>>,

@@ -86,10 +86,13 @@ pub struct DedupLimits {
     pub max_clients: u32,
 }
 
+/// Room for an action of a counter: not to be moved while it is written, as in steps from 1.
+const USUAL_BYTES: usize = 64;
+
 impl Entry {
     /// The entry as the journal keeps it.
     pub fn to_bytes(&self) -> Bytes {
-        let bytes = postcard::to_stdvec(self);
+        let bytes = postcard::to_extend(self, Vec::with_capacity(USUAL_BYTES));
         bytes.expect("entries consist of what postcard can write, and memory takes all").into()
     }
 

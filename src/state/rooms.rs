@@ -5,6 +5,7 @@ use super::{
     Entry, RecoverError, View, entry::RoomNumber, presence::Presence, snapshot::SavedRoom,
 };
 use crate::room::{Kinds, PathPattern, Room, RoomId, RoomKind, UnixMicros};
+use rustc_hash::FxHashMap;
 use std::{
     collections::{BTreeSet, HashMap},
     fmt,
@@ -138,7 +139,7 @@ impl OpenRoom {
 pub(super) struct Rooms {
     plans: Vec<RoomPlan>,
     kinds: Kinds,
-    open: HashMap<RoomId, OpenRoom>,
+    open: FxHashMap<RoomId, OpenRoom>,
     /// Rooms of the configuration by path.
     by_path: HashMap<Arc<str>, RoomId>,
     /// How many rooms each plan has.
@@ -156,7 +157,7 @@ impl Rooms {
         let mut rooms = Self {
             plans: plans.to_vec(),
             kinds: kinds.clone(),
-            open: HashMap::new(),
+            open: FxHashMap::default(),
             by_path: HashMap::new(),
             counts: vec![0; plans.len()],
             next_id: 0,

@@ -49,6 +49,10 @@ fn compare(
     if rounds == 0 {
         return Err(BenchError::Argument("--rounds: at least one".to_owned()));
     }
+    if let Some(path) = arguments.report.as_deref().filter(|path| !has_folder(path)) {
+        let message = format!("--report: there is no folder for {}", path.display());
+        return Err(BenchError::Argument(message));
+    }
     let current = env::current_dir()
         .map_err(|error| BenchError::System("the current folder cannot be found", error))?;
     let runs = run_rounds(&Rounds { plan: &plan, rounds, quick, program, current })?;
@@ -58,6 +62,11 @@ fn compare(
         report::write_comparison(path, &comparison)?;
     }
     Ok(ExitCode::from(u8::from(comparison.has_failures())))
+}
+
+/// Whether the folder of a file is there: told before hours of measuring, not after.
+fn has_folder(file: &Path) -> bool {
+    file.parent().is_some_and(|folder| folder.as_os_str().is_empty() || folder.is_dir())
 }
 
 fn read(file: &Path, only: &[String]) -> Result<Plan, BenchError> {

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::cli::bench::outcome::Outcome;
 use std::{
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
     os::fd::AsFd,
     path::{Path, PathBuf},
@@ -80,18 +81,23 @@ impl Rounds<'_> {
     /// Installs what must be, and measures everything.
     pub async fn run(&self, folder: &mut Folder) -> Vec<Run> {
         let mut absent = self.install().await;
+        let mut not_started = BTreeSet::new();
         let mut runs = Vec::new();
         for round in 1..=self.rounds {
             for (load_place, load) in self.plan.loads.iter().enumerate() {
                 for (case_place, case) in load.cases.iter().enumerate() {
-                    let absence = &mut absent[case.server];
-                    let result = match absence.clone() {
-                        Some(missing) => Err(missing),
-                        None => self.measure(round, load, case, folder).await,
+                    let result = if absent.contains(&case.server) {
+                        Err(Missing::NotInstalled)
+                    } else if not_started.contains(&(load_place, case_place)) {
+                        Err(Missing::DidNotStart)
+                    } else {
+                        self.measure(round, load, case, folder).await
                     };
-                    // It would not start in the next round either.
-                    if let Err(missing @ (Missing::NotInstalled | Missing::DidNotStart)) = &result {
-                        *absence = Some(missing.clone());
+                    // It would be the same in the next round.
+                    if let Err(Missing::NotInstalled) = &result {
+                        absent.insert(case.server);
+                    } else if let Err(Missing::DidNotStart) = &result {
+                        not_started.insert((load_place, case_place));
                     }
                     runs.push(Run { round, load: load_place, case: case_place, result });
                 }
@@ -100,30 +106,47 @@ impl Rounds<'_> {
         runs
     }
 
-    /// For each server why it is not there, if so.
-    async fn install(&self) -> Vec<Option<Missing>> {
-        let mut absent = Vec::new();
+    /// Runs the commands that install servers. Returns the places of those that are not there then.
+    async fn install(&self) -> BTreeSet<usize> {
+        let mut absent = BTreeSet::new();
+        // Servers may share a command: it is run once, and its failure holds for all.
+        let mut succeeded: BTreeMap<&[String], bool> = BTreeMap::new();
         for (place, server) in self.plan.servers.iter().enumerate() {
             let is_used = |load: &Load| load.cases.iter().any(|case| case.server == place);
             let commands = match self.plan.loads.iter().any(is_used) {
                 true => server.install.as_slice(),
                 false => &[],
             };
-            let mut absence = None;
             for command in commands {
-                eprintln!("{}: {}", server.name, command.join(" "));
-                if let Err(what) = self.install_with(command).await {
-                    eprintln!("{}: not installed: {what}", server.name);
-                    absence = Some(Missing::NotInstalled);
+                let known = succeeded.get(command.as_slice()).copied();
+                let is_good = match known {
+                    Some(is_good) => is_good,
+                    None => self.install_with(&server.name, command).await,
+                };
+                succeeded.insert(command, is_good);
+                if !is_good {
+                    eprintln!("{}: not installed", server.name);
+                    absent.insert(place);
                     break;
                 }
             }
-            absent.push(absence);
         }
         absent
     }
 
-    async fn install_with(&self, command: &[String]) -> Result<(), String> {
+    /// Runs a command, and tells if it fails. Returns whether it succeeded.
+    async fn install_with(&self, name: &str, command: &[String]) -> bool {
+        eprintln!("{name}: {}", command.join(" "));
+        match self.run_to_end(command).await {
+            Ok(()) => true,
+            Err(what) => {
+                eprintln!("{name}: {what}");
+                false
+            }
+        }
+    }
+
+    async fn run_to_end(&self, command: &[String]) -> Result<(), String> {
         let mut command = self.command(command);
         let our_stderr = io::stderr().as_fd().try_clone_to_owned().map_err(|e| e.to_string())?;
         command.stdin(Stdio::null()).stdout(our_stderr).kill_on_drop(true);

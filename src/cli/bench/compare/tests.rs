@@ -117,6 +117,26 @@ fn servers_that_are_not_there_are_left_out_with_a_note() {
 }
 
 #[test]
+fn a_command_that_installs_several_servers_runs_once() {
+    let folder = folder();
+    let install = "install = [[\"sh\", \"-c\", \"echo x >> installed\"]]";
+    // Commands that install run in the current folder, which is that of the tests.
+    let install = install.replace("installed", &folder.path().join("installed").to_string_lossy());
+    let server = |name| {
+        format!(
+            "[[server]]\nname = \"{name}\"\n{install}\ncommand = [\"sh\", \"-c\", \"{SERVER}\"]\n"
+        )
+    };
+    let cases = "[[load.case]]\nserver = \"a\"\npath = \"/1\"\n\
+                 [[load.case]]\nserver = \"b\"\npath = \"/1\"\n";
+    let servers = [server("a"), server("b"), server("unused")].concat();
+    let comparison = compare(folder.path(), &plan(&servers, cases));
+    assert!(comparison.runs.iter().all(|run| run.result.is_ok()));
+    let installed = fs::read_to_string(folder.path().join("installed")).expect("installed");
+    assert_eq!(installed, "x\n");
+}
+
+#[test]
 fn a_server_has_a_folder_of_its_own_under_target_if_there_is_one() {
     let root = TempDir::new().expect("a temporary folder");
     fs::create_dir(root.path().join("target")).expect("room on the disk");

@@ -43,7 +43,7 @@ pub fn latency(title: &str, of: &[(&str, usize, &Latency)]) -> io::Result<Option
         let points = points.map(|point| (nines(point.share).min(last), log_place(&y, point.ms)));
         Series { name: (*name).to_owned(), colour: *colour, points: points.collect() }
     };
-    let series = measured.iter().map(|each| series(each)).collect();
+    let series = measured.iter().map(series).collect();
     Figure::of_lines(title, &x, &y, series).map(Some)
 }
 
