@@ -240,7 +240,8 @@ impl Client {
         tools: &mut Tools,
         observer: &mut impl Observer,
     ) -> Result<Option<Ending>, BenchError> {
-        let mut left = limit;
+        // There is nothing to read before it is connected.
+        let mut left = if self.phase == Phase::Connecting { 0 } else { limit };
         while left > 0 {
             let carried = self.carry.len();
             let end = tools.buffer.len().min(carried.saturating_add(left));

@@ -31,6 +31,9 @@ pub struct Reader {
     by_position: Option<bool>,
 }
 
+/// Of what is not understood, so much is shown.
+const MOST_SHOWN_BYTES: usize = 200;
+
 const STATE: &[u8] = br#"{"type":"state","value":"#;
 const STATE_V1: &[u8] = br#"{"type":"state","seq":"#;
 const VALUE: &[u8] = br#","value":"#;
@@ -74,11 +77,11 @@ impl Reader {
             && let Some((seq, rest)) = integer(rest)
             && let Some(value) = rest.strip_prefix(VALUE)
         {
-            let value = integer_and(value, b"}");
-            return Ok(match (self.by_position, value) {
-                (Some(false), Some(value)) => Event::Shown(value),
-                _ => self.state(seq, value),
-            });
+            match (self.by_position, integer_and(value, b"}")) {
+                (Some(true), _) => return Ok(Event::Shown(seq)),
+                (Some(false), Some(value)) => return Ok(Event::Shown(value)),
+                _ => return self.v1_of_any_form(text),
+            }
         }
         if let Some(count) = text.strip_prefix(USERS).and_then(|rest| integer_and(rest, b"}")) {
             return Ok(Event::Users(count.unsigned_abs()));
@@ -100,28 +103,27 @@ impl Reader {
     }
 
     /// The first state decides what places are.
-    #[cold]
-    fn state(&mut self, seq: i64, value: Option<i64>) -> Event {
-        let by_position = *self.by_position.get_or_insert(value.is_none());
-        Event::Shown(if by_position { seq } else { value.unwrap_or(seq) })
+    fn state(&mut self, seq: i64, value: Option<i64>, text: &[u8]) -> Result<Event, BenchError> {
+        match (*self.by_position.get_or_insert(value.is_none()), value) {
+            (true, _) => Ok(Event::Shown(seq)),
+            (false, Some(value)) => Ok(Event::Shown(value)),
+            (false, None) => Err(no_number(text)),
+        }
     }
 
     #[cold]
     fn v1_of_any_form(&mut self, text: &[u8]) -> Result<Event, BenchError> {
         let any = AnyEvent::parse(text)?;
-        let event = match (any.kind.as_ref(), any.seq) {
-            ("state", Some(seq)) => {
-                self.state(seq, any.value.as_ref().and_then(serde_json::Value::as_i64))
-            }
+        match (any.kind.as_ref(), any.seq) {
+            ("state", Some(seq)) => self.state(seq, any.whole_number(), text),
             // It sends no state, only what is said from now on.
             ("welcome", Some(seq)) if any.room_kind.as_deref() == Some("chat") => {
                 self.by_position = Some(true);
-                Event::Greeted(seq)
+                Ok(Event::Greeted(seq))
             }
-            ("patch" | "message", Some(seq)) if self.is_by_position() => Event::Shown(seq),
-            _ => return any.common(text),
-        };
-        Ok(event)
+            ("patch" | "message", Some(seq)) if self.is_by_position() => Ok(Event::Shown(seq)),
+            _ => any.common(text),
+        }
     }
 }
 
@@ -140,11 +142,14 @@ fn classic(text: &[u8]) -> Result<Event, BenchError> {
 fn classic_of_any_form(text: &[u8]) -> Result<Event, BenchError> {
     let any = AnyEvent::parse(text)?;
     if any.kind == "state" {
-        let value = any.value.as_ref().and_then(serde_json::Value::as_i64);
-        let shown = || String::from_utf8_lossy(&text[..text.len().min(100)]).into_owned();
-        return value.map(Event::Shown).ok_or_else(|| BenchError::NoNumber(shown()));
+        return any.whole_number().map(Event::Shown).ok_or_else(|| no_number(text));
     }
     any.common(text)
+}
+
+fn no_number(text: &[u8]) -> BenchError {
+    let shown = &text[..text.len().min(MOST_SHOWN_BYTES)];
+    BenchError::NoNumber(String::from_utf8_lossy(shown).into_owned())
 }
 
 /// Engine.IO 4 packets in text frames, and Socket.IO 5 packets in them.
@@ -183,9 +188,13 @@ struct AnyEvent<'a> {
 impl<'a> AnyEvent<'a> {
     fn parse(text: &'a [u8]) -> Result<Self, BenchError> {
         serde_json::from_slice(text).map_err(|error| {
-            let shown = String::from_utf8_lossy(&text[..text.len().min(200)]);
+            let shown = String::from_utf8_lossy(&text[..text.len().min(MOST_SHOWN_BYTES)]);
             BenchError::Protocol(format!("{shown} ({error})"))
         })
+    }
+
+    fn whole_number(&self) -> Option<i64> {
+        self.value.as_ref().and_then(serde_json::Value::as_i64)
     }
 
     fn common(&self, text: &[u8]) -> Result<Event, BenchError> {
@@ -233,6 +242,7 @@ fn last_number(text: &[u8]) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::{prelude::*, sample::select};
 
     fn read_all(protocol: Protocol, texts: &[(&str, Event)]) {
         let mut reader = Reader::new(protocol);
@@ -276,6 +286,15 @@ mod tests {
                 (r#"{"type":"ack","id":1,"seq":8}"#, Event::Other),
             ],
         );
+    }
+
+    #[test]
+    fn a_counter_in_v1_that_is_no_number_any_more_is_an_error() {
+        let mut reader = Reader::new(Protocol::V1);
+        let read = reader.read(br#"{"type":"state","seq":7,"value":1}"#).expect("a good event");
+        assert_eq!(read, Event::Shown(1));
+        let read = reader.read(br#"{"type":"state","seq":8,"value":{}}"#);
+        assert!(matches!(read, Err(BenchError::NoNumber(_))));
     }
 
     #[test]
@@ -338,5 +357,28 @@ mod tests {
         }
         let error = Reader::new(Protocol::Classic).read(br#"{"type":"state","value":{}}"#);
         assert!(matches!(error, Err(BenchError::NoNumber(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_server_says_is_an_event_or_an_error(
+            beginning in select(&[
+                "", "{", "42[", r#"{"type":"state","value":"#, r#"{"type":"state","seq":1,"value":"#,
+                r#"{"type":"patch","from":"#, r#"42["state","#,
+            ][..]),
+            end in "[-0-9a-z\"{}:,]{0,30}",
+        ) {
+            let text = format!("{beginning}{end}");
+            for protocol in [Protocol::Classic, Protocol::V1, Protocol::Text, Protocol::SocketIo] {
+                let _ = Reader::new(protocol).read(text.as_bytes());
+            }
+        }
+
+        #[test]
+        fn numbers_are_read_as_they_were_written(value: i64, seq in 0..i64::MAX) {
+            let text = format!(r#"{{"type":"state","seq":{seq},"value":{value}}}"#);
+            let read = Reader::new(Protocol::V1).read(text.as_bytes()).expect("a good event");
+            prop_assert_eq!(read, Event::Shown(value));
+        }
     }
 }

@@ -98,6 +98,7 @@ pub fn push_masked(frames: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::{collection::vec, prelude::*};
 
     #[test]
     fn frames_of_every_length_are_found_when_they_are_whole() {
@@ -142,6 +143,17 @@ mod tests {
             let mut frame = Vec::new();
             push_masked(&mut frame, TEXT, &vec![0; length]);
             assert!(frame.starts_with(&header), "{length}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_server_sends_is_a_frame_or_the_beginning_of_one_or_an_error(
+            bytes in vec(any::<u8>(), 0..300),
+        ) {
+            if let Ok(Some(frame)) = parse(&bytes) {
+                prop_assert!(frame.size <= bytes.len() && frame.payload.len() < frame.size);
+            }
         }
     }
 }

@@ -312,6 +312,7 @@ fn unasked(client: usize, place: i64, target: i64) -> BenchError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::{collection::vec, prelude::*};
 
     const NS_PER_MS: u64 = 1_000_000;
 
@@ -444,5 +445,42 @@ mod tests {
         assert!(!traffic.note_age(&views[1], 4 * NS_PER_MS));
         let age = traffic.record.age.latency();
         assert_eq!((age.count, age.max_ms.round()), (1, 3.0));
+    }
+
+    proptest! {
+        #[test]
+        fn every_action_is_shown_or_skipped_once_at_each_client_whatever_they_read_at_once(
+            steps in vec((0_usize..4, 1_i64..5), 0..200),
+        ) {
+            let mut views = views(&[Kind::Steady; 3]);
+            let mut traffic = traffic(false, &views);
+            let mut target = 10;
+            for (who, by) in steps {
+                match views.get(who).and_then(|view| view.place) {
+                    // Nobody reads: somebody sends.
+                    None => {
+                        traffic.send(0, &mut views[0], 0, 0);
+                        target += 1;
+                    }
+                    Some(before) if before < target => {
+                        show(&mut traffic, &mut views, who, target.min(before + by), 1);
+                    }
+                    Some(_) => {}
+                }
+                let all_have_seen = views.iter().all(|view| view.place == Some(target));
+                prop_assert_eq!(traffic.is_over(), all_have_seen);
+            }
+            for who in 0..views.len() {
+                if views[who].place != Some(target) {
+                    show(&mut traffic, &mut views, who, target, 1);
+                }
+            }
+            prop_assert!(traffic.is_over() && traffic.in_order);
+            let actions = (target - 10) as u64;
+            let record = &traffic.record;
+            prop_assert_eq!(record.events + record.skipped, 3 * actions);
+            prop_assert_eq!(record.sender.latency().count, actions);
+            prop_assert_eq!(record.last.latency().count, actions);
+        }
     }
 }
