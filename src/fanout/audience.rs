@@ -5,6 +5,7 @@ use super::{
     heartbeat::HeartbeatTimes,
     outbox::SHARED_FRAME_OVERHEAD_BYTES,
     outlet::{Link, Outlet},
+    pace::Pace,
 };
 use crate::{
     protocol::{CloseCode, EncodedEvent, WireForm},
@@ -15,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::VecDeque,
     rc::Rc,
     time::Instant,
@@ -77,6 +78,7 @@ struct Ring {
     form: WireForm,
     outlets: Vec<Rc<Outlet>>,
     turn: Turn,
+    pace: Pace,
 }
 
 /// What a round writes to each session of a ring.
@@ -85,9 +87,32 @@ pub(super) struct Turn {
     pub(super) frames: Vec<(Topic, Bytes)>,
     /// All frames as one piece; made when the round writes.
     pub(super) merged: Bytes,
+    /// How much the ring is told; known when the round writes.
+    pub(super) bytes_per_s: u64,
+    kept: OnceCell<Vec<usize>>,
 }
 
 impl Turn {
+    fn complete(&mut self, pace: &mut Pace, now: Instant) {
+        self.merge();
+        self.bytes_per_s = pace.note(now, self.merged.len());
+    }
+
+    /// Indexes of the frames that those are given who are told only the newest.
+    pub(super) fn kept(&self) -> &[usize] {
+        self.kept.get_or_init(|| self.newest())
+    }
+
+    fn newest(&self) -> Vec<usize> {
+        let newest = |of| self.frames.iter().rposition(|(topic, _)| *topic == of);
+        let newest = [newest(Topic::State), newest(Topic::Users)];
+        let is_kept = |(index, (topic, _)): &(usize, &(Topic, Bytes))| match topic {
+            Topic::State | Topic::Users => newest.contains(&Some(*index)),
+            Topic::Change | Topic::Message => true,
+        };
+        self.frames.iter().enumerate().filter(is_kept).map(|(index, _)| index).collect()
+    }
+
     fn merge(&mut self) {
         self.merged = match &self.frames[..] {
             [(_, only)] => only.clone(),
@@ -160,7 +185,7 @@ impl Audience {
                 break;
             }
         }
-        inner.write();
+        inner.write(Instant::now());
     }
 
     /// Looks after every session's heartbeat.
@@ -230,7 +255,8 @@ impl Inner {
         let Some(outlet) = self.outlet(session).cloned() else { return };
         let (form, hall) = (outlet.form(), self.halls.entry(room).or_default());
         if hall.ring(form).is_none() {
-            hall.rings.push(Ring { form, outlets: Vec::new(), turn: Turn::default() });
+            let pace = Pace::new(Instant::now());
+            hall.rings.push(Ring { form, outlets: Vec::new(), turn: Turn::default(), pace });
         }
         let Some(ring) = hall.ring(form) else { return };
         // It may be read from here on.
@@ -290,14 +316,14 @@ impl Inner {
         Some(outlet)
     }
 
-    fn write(&mut self) {
+    fn write(&mut self, now: Instant) {
         for room in self.touched_halls.drain(..) {
             let Some(hall) = self.halls.get_mut(&room) else { continue };
             for ring in &mut hall.rings {
                 if ring.turn.frames.is_empty() {
                     continue;
                 }
-                ring.turn.merge();
+                ring.turn.complete(&mut ring.pace, now);
                 ring.outlets.iter().for_each(|outlet| outlet.offer(&ring.turn));
                 ring.turn = Turn::default();
             }

@@ -9,6 +9,7 @@ mod heartbeat;
 mod inbox;
 mod outbox;
 mod outlet;
+mod pace;
 
 pub use audience::{Attachment, Audience};
 pub use heartbeat::HeartbeatTimes;

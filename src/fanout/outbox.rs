@@ -99,8 +99,8 @@ impl Outbox {
     }
 
     /// Appends a frame, `sent` bytes of which are sent already (only ever when the outbox is
-    /// empty). Says what topic does not fit any more, if it may not be skipped frame by frame: all
-    /// that waited of it is gone.
+    /// empty). Says what topic does not fit any more: of states and counts, all that waited but the
+    /// newest is gone; of what may not be skipped frame by frame, all.
     pub fn push(&mut self, frame: Bytes, sent: usize, topic: Option<Topic>) -> Option<Topic> {
         debug_assert!(sent == 0 || self.is_empty(), "only the first frame is sent in part");
         if topic == Some(Topic::Change) && self.is_behind {
@@ -124,7 +124,7 @@ impl Outbox {
                     && self.newest.frames > MAX_KEPT_OF_TOPICS =>
             {
                 self.drop_superseded();
-                None
+                Some(topic)
             }
             // One always fits.
             Topic::Change if self.changes.bytes > max && self.changes.frames > 1 => {
@@ -181,6 +181,8 @@ impl Outbox {
         for (topic, cost) in dropped {
             self.count(topic, |share, cost| share.remove(cost), cost);
         }
+        // The places of hundreds are not kept for a few.
+        self.frames.shrink_to(2 * self.frames.len());
     }
 
     fn drop_all(&mut self, of: Topic) {
@@ -188,7 +190,7 @@ impl Outbox {
     }
 
     /// Keeps, of each topic of which only the newest matters, that.
-    fn drop_superseded(&mut self) {
+    pub fn drop_superseded(&mut self) {
         let newest = |topic| self.frames.iter().rposition(|queued| queued.topic == Some(topic));
         let newest = [newest(Topic::State), newest(Topic::Users)];
         self.drop_where(|index, topic| match topic {

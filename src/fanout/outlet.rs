@@ -4,6 +4,7 @@ use super::{
     MAX_FRAMES_IN_A_WRITE, Outbox,
     audience::{Common, Turn},
     heartbeat::{Heartbeat, HeartbeatTimes, Verdict},
+    pace::Share,
 };
 use crate::{
     protocol::{CloseCode, WireForm, frame},
@@ -64,6 +65,10 @@ pub struct Outlet {
     pub(super) hall: Cell<Option<super::audience::Place>>,
     /// How many frames of the current turn the session has been given.
     pub(super) turn_mark: Cell<usize>,
+    /// How much it is told of the room's states.
+    share: Cell<Share>,
+    /// A state was skipped in the current turn.
+    has_skipped: Cell<bool>,
 }
 
 /// Why a session ends without a closing handshake.
@@ -101,6 +106,8 @@ impl Outlet {
             failure: RefCell::new(None),
             hall: Cell::new(None),
             turn_mark: Cell::new(0),
+            share: Cell::default(),
+            has_skipped: Cell::new(false),
         }
     }
 
@@ -151,8 +158,9 @@ impl Outlet {
             let overflow = self.outbox.borrow_mut().push(frame.clone(), sent, topic);
             match overflow {
                 Some(Topic::Message) => self.request_close(CloseCode::TOO_SLOW),
+                Some(Topic::State | Topic::Users) => self.has_skipped.set(true),
                 // It may be the task's turn to ask for the state, when all else is sent.
-                Some(_) => self.wake(),
+                Some(Topic::Change) => self.wake(),
                 None => {}
             }
         }
@@ -328,6 +336,7 @@ impl Outlet {
     pub(super) fn offer(&self, turn: &Turn) {
         match &self.link {
             _ if self.is_closed.get() => {}
+            _ if self.skips(turn) => self.offer_newest(turn),
             Link::Socket(socket) if self.takes_whole_turn(socket) => {
                 let is_empty = self.outbox.borrow().is_empty();
                 match is_empty {
@@ -341,6 +350,31 @@ impl Outlet {
             }
         }
         self.turn_mark.set(0);
+        if self.has_skipped.take() {
+            self.share.set(self.share.get().skipped(turn.bytes_per_s));
+        }
+    }
+
+    /// Whether the session is told only the newest of this turn.
+    fn skips(&self, turn: &Turn) -> bool {
+        let mut share = self.share.get();
+        if share != Share::All && self.outbox.borrow().is_empty() {
+            share = share.caught_up(turn.bytes_per_s);
+            self.share.set(share);
+        }
+        share != Share::All
+    }
+
+    /// Ends the turn for a session that does not keep up: of states and counts it is given the
+    /// newest, and what waits of them goes.
+    fn offer_newest(&self, turn: &Turn) {
+        let mark = self.turn_mark.get();
+        for index in turn.kept().iter().filter(|index| **index >= mark) {
+            let (topic, frame) = &turn.frames[*index];
+            self.push(frame, 0, Some(*topic));
+        }
+        self.outbox.borrow_mut().drop_superseded();
+        self.flush_or_wake();
     }
 
     /// Whether the turn may go out as it is, in one write with the little that is queued: nothing of

@@ -17,6 +17,11 @@ const BACKLOG: i32 = 4096;
 #[cfg(target_os = "linux")]
 const NOT_SENT_LOW_WATER_BYTES: u32 = 16 * 1024;
 
+/// Bytes that the kernel takes from a client before the session reads them: as much as a session may
+/// have on its way. By itself the kernel would let this grow to megabytes, and an action that waits
+/// there is as late as all that stand before it. Linux doubles it, for what it costs itself.
+const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
+
 /// An address that can be connected to, for one that stands for all of the machine's.
 pub fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
@@ -105,6 +110,8 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     // option means something else: two servers on one port.)
     #[cfg(not(windows))]
     socket.set_reuse_address(true)?;
+    // Before it listens: accepted sockets inherit it, and the window that they offer follows from it.
+    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// So many `users` events are delivered in one presence interval before the others wait for its
 /// end: a few people coming and going see each other at once, and the writes for it take less than
 /// a millisecond. Telling thousands each time would be quadratic.
-const PRESENCE_BURST_EVENTS: usize = 256;
+const PRESENCE_BURST_EVENTS: usize = 128;
 
 /// What a room's users were told of each other.
 #[derive(Debug, Default)]
