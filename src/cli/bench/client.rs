@@ -29,6 +29,9 @@ const MAX_FRAME_BYTES: usize = 64 * 1024 * 1024;
 const KEPT_BYTES: usize = 4 * 1024;
 /// What the kernel takes for a client that is slow or stalled, about: as little as it allows.
 const SMALL_RECEIVE_BUFFER_BYTES: usize = 4 * 1024;
+/// What the kernel holds of what a client says, about. By itself it would take megabytes from one
+/// whose server does not read: they would count as sent, and keep the server busy long after the end.
+const SEND_BUFFER_BYTES: usize = 16 * 1024;
 /// Of a refusal, so much is shown.
 const SHOWN_BYTES: usize = 500;
 
@@ -431,6 +434,7 @@ fn start_connecting(number: usize, dial: &Dial, has_small_buffer: bool) -> io::R
     let server = dial.server.socket;
     let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     if has_small_buffer {
         // Before it connects, for the scale of the window is said then.
         socket.set_recv_buffer_size(SMALL_RECEIVE_BUFFER_BYTES)?;
