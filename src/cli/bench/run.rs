@@ -21,6 +21,9 @@ const LOOK_NS: u64 = 10_000_000;
 const LOOKED_AT: usize = 10_000;
 /// How often slow clients read, and memory is looked at.
 const TICK_NS: u64 = 100_000_000;
+/// Actions whose times are closer than this are sent together, one write a sender: of hundreds of
+/// thousands a second, one by one, this program would be what is slow.
+const PASS_NS: u64 = 500_000;
 /// So much of what a sender has to say waits for its socket. What is beyond is owed.
 const MOST_UNSENT_BYTES: usize = 16 * 1024;
 /// So many different endings are told apart.
@@ -40,6 +43,8 @@ pub struct Run {
     look_ns: u64,
     looked_at: usize,
     tick_ns: u64,
+    /// When actions were sent last by schedule.
+    passed_ns: u64,
     slow: Range<usize>,
     slow_bytes_a_tick: usize,
     /// The server's process.
@@ -92,6 +97,7 @@ impl Run {
             look_ns: 0,
             looked_at: 0,
             tick_ns: 0,
+            passed_ns: 0,
             slow: readers.slow,
             slow_bytes_a_tick: (readers.slow_bytes_per_s as usize / ticks_per_s).max(1),
             pid,
@@ -304,6 +310,7 @@ impl Load for Run {
             self.look(crowd, now_ns);
         }
         if let Some(Sending { schedule: Some(schedule), .. }) = &mut self.sending {
+            self.passed_ns = now_ns;
             for sender in schedule.pass(now_ns) {
                 self.pay(crowd, sender as usize)?;
             }
@@ -319,7 +326,7 @@ impl Load for Run {
         self.due_ns = [
             self.traffic.record.second_end_ns(),
             self.look_ns,
-            schedule.map_or(u64::MAX, Schedule::next_ns),
+            schedule.map_or(u64::MAX, |schedule| schedule.next_ns().max(self.passed_ns + PASS_NS)),
             self.tick_ns,
             self.churn.as_ref().map_or(u64::MAX, Churn::due_ns),
         ]
