@@ -79,6 +79,23 @@ struct Ring {
     outlets: Vec<Rc<Outlet>>,
     turn: Turn,
     pace: Pace,
+    /// Most could not take what the room says, and are told only the newest.
+    mostly_skips: bool,
+}
+
+impl Ring {
+    fn new(form: WireForm) -> Self {
+        let pace = Pace::new(Instant::now());
+        Self { form, outlets: Vec::new(), turn: Turn::default(), pace, mostly_skips: false }
+    }
+
+    /// One write to each session.
+    fn write(&mut self, now: Instant) {
+        let mut turn = std::mem::take(&mut self.turn);
+        turn.complete(&mut self.pace, now);
+        let skipping = self.outlets.iter().filter(|outlet| outlet.offer(&turn)).count();
+        self.mostly_skips = 2 * skipping > self.outlets.len();
+    }
 }
 
 /// What a round writes to each session of a ring.
@@ -255,8 +272,7 @@ impl Inner {
         let Some(outlet) = self.outlet(session).cloned() else { return };
         let (form, hall) = (outlet.form(), self.halls.entry(room).or_default());
         if hall.ring(form).is_none() {
-            let pace = Pace::new(Instant::now());
-            hall.rings.push(Ring { form, outlets: Vec::new(), turn: Turn::default(), pace });
+            hall.rings.push(Ring::new(form));
         }
         let Some(ring) = hall.ring(form) else { return };
         // It may be read from here on.
@@ -278,7 +294,9 @@ impl Inner {
         let mut longest = 0;
         for ring in &mut hall.rings {
             let frame = event.bytes(ring.form);
-            longest = longest.max(frame.len() + SHARED_FRAME_OVERHEAD_BYTES);
+            if !ring.mostly_skips {
+                longest = longest.max(frame.len() + SHARED_FRAME_OVERHEAD_BYTES);
+            }
             ring.turn.frames.push((topic, frame.clone()));
         }
         if let Some(outlet) = except
@@ -323,9 +341,7 @@ impl Inner {
                 if ring.turn.frames.is_empty() {
                     continue;
                 }
-                ring.turn.complete(&mut ring.pace, now);
-                ring.outlets.iter().for_each(|outlet| outlet.offer(&ring.turn));
-                ring.turn = Turn::default();
+                ring.write(now);
             }
         }
         for outlet in self.touched_outlets.drain(..) {

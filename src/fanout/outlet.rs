@@ -333,7 +333,8 @@ impl Outlet {
 
     /// Ends the turn for the session: what it has not been given goes out, in one write if its
     /// socket takes it.
-    pub(super) fn offer(&self, turn: &Turn) {
+    /// Returns whether it is told only the newest from here on.
+    pub(super) fn offer(&self, turn: &Turn) -> bool {
         match &self.link {
             _ if self.is_closed.get() => {}
             _ if self.skips(turn) => self.offer_newest(turn),
@@ -353,6 +354,7 @@ impl Outlet {
         if self.has_skipped.take() {
             self.share.set(self.share.get().skipped(turn.bytes_per_s));
         }
+        self.share.get() != Share::All
     }
 
     /// Whether the session is told only the newest of this turn.

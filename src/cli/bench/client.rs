@@ -47,6 +47,8 @@ pub struct Dial {
     pub deflate: bool,
     /// So many source addresses on the loopback network.
     pub source_ips: u8,
+    /// What the kernel holds for each that reads as fast as it can; `None`: as it likes.
+    pub receive_buffer_bytes: Option<usize>,
 }
 
 /// What all clients share.
@@ -136,8 +138,11 @@ impl Client {
         registry: &Registry,
     ) -> Result<Self, BenchError> {
         let server = dial.server.socket;
-        let has_small_buffer = matches!(view.kind, Kind::Slow | Kind::Stalled);
-        let mut stream = start_connecting(number, dial, has_small_buffer)
+        let receive_buffer_bytes = match view.kind {
+            Kind::Slow | Kind::Stalled => Some(SMALL_RECEIVE_BUFFER_BYTES),
+            _ => dial.receive_buffer_bytes,
+        };
+        let mut stream = start_connecting(number, dial, receive_buffer_bytes)
             .map_err(|error| BenchError::Connect { server, error })?;
         registry
             .register(&mut stream, Token(number), Interest::READABLE | Interest::WRITABLE)
@@ -430,14 +435,18 @@ fn unasked_compression() -> BenchError {
 
 /// A socket that is being connected. Many clients on the loopback network need more than one source
 /// address.
-fn start_connecting(number: usize, dial: &Dial, has_small_buffer: bool) -> io::Result<TcpStream> {
+fn start_connecting(
+    number: usize,
+    dial: &Dial,
+    receive_buffer_bytes: Option<usize>,
+) -> io::Result<TcpStream> {
     let server = dial.server.socket;
     let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
-    if has_small_buffer {
+    if let Some(bytes) = receive_buffer_bytes {
         // Before it connects, for the scale of the window is said then.
-        socket.set_recv_buffer_size(SMALL_RECEIVE_BUFFER_BYTES)?;
+        socket.set_recv_buffer_size(bytes)?;
     }
     if dial.source_ips > 1 {
         let source = (number % usize::from(dial.source_ips)) as u32;

@@ -224,6 +224,7 @@ impl<'a> Plan<'a> {
             identity: self.arguments.exactly_once.then(identity),
             deflate: self.arguments.deflate,
             source_ips: self.arguments.source_ips.unwrap_or(needed),
+            receive_buffer_bytes: self.arguments.receive_buffer,
         })
     }
 

@@ -100,6 +100,11 @@ pub struct LoadArguments {
     /// How many do; a tenth of the clients by default.
     #[arg(long, value_name = "COUNT", requires = "slow")]
     pub slow_clients: Option<usize>,
+    /// What the kernel may hold for each client that it has not read yet. By default as much as the
+    /// kernel likes, which grows to megabytes: what a client shows may then be seconds old, and the
+    /// server cannot know.
+    #[arg(long, value_name = "BYTES")]
+    pub receive_buffer: Option<usize>,
     /// What the clients speak.
     #[arg(long, value_enum, default_value_t = Protocol::Classic)]
     pub protocol: Protocol,
