@@ -59,6 +59,8 @@ pub struct View {
     pub has_skipped: bool,
     /// A sender in a closed loop: the place that answers its last action.
     pub awaited: Option<i64>,
+    /// Its own actions that it has not been shown.
+    unseen: usize,
     /// Where a visitor is.
     pub visit: Visit,
 }
@@ -74,6 +76,7 @@ impl View {
             users_events: 0,
             has_skipped: false,
             awaited: None,
+            unseen: 0,
             visit: Visit::Coming,
         }
     }
@@ -84,8 +87,8 @@ struct Flight {
     sent_ns: u64,
     /// The client that sent it.
     sender: usize,
-    /// How many steady clients have seen its place, or a later one.
-    seen_by: usize,
+    /// How many steady clients are at its place.
+    shown_by: usize,
 }
 
 struct Room {
@@ -95,6 +98,8 @@ struct Room {
     target: i64,
     /// Steady clients.
     viewers: usize,
+    /// How many of them are before the place of the first flight.
+    behind: usize,
     /// The actions that some steady client has not seen the place of. The last one leads to
     /// `target`.
     flights: VecDeque<Flight>,
@@ -106,6 +111,15 @@ impl Room {
     #[inline]
     fn first_place(&self) -> i64 {
         self.target + 1 - self.flights.len() as i64
+    }
+
+    /// How many steady clients are at `place`, or at any before the first flight.
+    fn shown_by(&mut self, place: i64) -> &mut usize {
+        let index = usize::try_from(place - self.first_place()).ok();
+        match index.and_then(|index| self.flights.get_mut(index)) {
+            Some(flight) => &mut flight.shown_by,
+            None => &mut self.behind,
+        }
     }
 }
 
@@ -147,7 +161,8 @@ impl Traffic {
         let rooms = rooms.into_iter().map(|(viewers, place)| {
             let base = place.unwrap_or(0);
             let first_seen = FirstSeen::new(base, most);
-            Room { base, target: base, viewers, flights: VecDeque::new(), first_seen }
+            let (flights, behind) = (VecDeque::new(), viewers);
+            Room { base, target: base, viewers, behind, flights, first_seen }
         });
         Self {
             rooms: rooms.collect(),
@@ -173,8 +188,9 @@ impl Traffic {
         let room = &mut self.rooms[view.room];
         room.target += 1;
         if room.viewers > 0 {
-            room.flights.push_back(Flight { sent_ns, sender, seen_by: 0 });
+            room.flights.push_back(Flight { sent_ns, sender, shown_by: 0 });
             self.under_way += 1;
+            view.unseen += usize::from(view.kind == Kind::Steady);
         }
         if self.is_closed_loop && view.kind != Kind::Speaker {
             view.awaited = Some(room.target);
@@ -226,8 +242,20 @@ impl Traffic {
             view.has_skipped |= skipped > 0;
         }
         room.first_seen.see(place, now_ns);
+        *room.shown_by(before) -= 1;
+        *room.shown_by(place) += 1;
+        // Of thousands that are skipped, nobody but a sender looks for its own.
         for place in before + 1..=place {
-            self.see(client, view.room, (place - first) as usize, now_ns, is_on);
+            if view.unseen == 0 {
+                break;
+            }
+            let flight = room.flights.get((place - first) as usize);
+            if let Some(flight) = flight.filter(|flight| flight.sender == client) {
+                view.unseen -= 1;
+                if is_on {
+                    self.record.sender.add(now_ns.saturating_sub(flight.sent_ns));
+                }
+            }
         }
         self.pop_seen(view.room, now_ns, is_on);
         if view.awaited.is_some_and(|awaited| awaited <= place) {
@@ -237,31 +265,20 @@ impl Traffic {
         Ok(())
     }
 
-    /// One more steady client has seen the place of a flight, or a later one.
-    #[inline]
-    fn see(&mut self, client: usize, room: usize, index: usize, now_ns: u64, is_on: bool) {
-        let Some(flight) = self.rooms[room].flights.get_mut(index) else { return };
-        flight.seen_by += 1;
-        if flight.sender == client && is_on {
-            self.record.sender.add(now_ns.saturating_sub(flight.sent_ns));
-        }
-    }
-
     /// All clients see the places in one order, so it is always the first flight that ends.
     #[inline]
     fn pop_seen(&mut self, room: usize, now_ns: u64, is_on: bool) {
         let room = &mut self.rooms[room];
-        while let Some(flight) = room.flights.front()
-            && flight.seen_by >= room.viewers
+        while room.behind == 0
+            && let Some(flight) = room.flights.pop_front()
         {
+            room.behind = flight.shown_by;
             if is_on {
                 self.record.last.add(now_ns.saturating_sub(flight.sent_ns));
             }
             self.last_seen_ns = now_ns;
             self.under_way -= 1;
-            if let Some(flight) = room.flights.pop_front()
-                && self.has_speakers
-            {
+            if self.has_speakers {
                 self.answered.push(flight.sender);
             }
         }
@@ -270,10 +287,8 @@ impl Traffic {
     /// A steady client is not there any more: nobody waits for it.
     pub fn lose(&mut self, view: &View, now_ns: u64) {
         let room = &mut self.rooms[view.room];
-        let first = room.first_place();
-        let seen = view.place.map_or(0, |place| (place + 1 - first).max(0) as usize);
         room.viewers -= 1;
-        room.flights.iter_mut().take(seen).for_each(|flight| flight.seen_by -= 1);
+        *room.shown_by(view.place.unwrap_or(room.base)) -= 1;
         if room.viewers == 0 {
             self.under_way -= room.flights.len();
             room.flights.clear();
