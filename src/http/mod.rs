@@ -444,15 +444,14 @@ impl Server {
             next_session,
             fanouts: Mutex::default(),
             watch,
+            running,
         }));
         let listeners: Vec<_> = (listeners.into_iter().map(|listener| (listener, None)))
             .chain(tls_listeners.into_iter().map(|listener| (listener, tls.clone())))
             .collect();
         let doors = listeners.iter().map(|(listener, _)| listener.try_clone());
         let doors = doors.collect::<io::Result<Vec<_>>>().map_err(RunError::Accept)?;
-        // All workers run when this returns.
         let accepting = accept(&config, listeners, &factory).map_err(RunError::Accept)?;
-        running.send_replace(Some(factory.0.server.clone()));
         let handle = accepting.handle();
         let mut accepting = actix_rt::spawn(accepting);
         tokio::select! {
@@ -467,7 +466,7 @@ impl Server {
             }
         }
         // Feeds push no more; what they have pushed is answered.
-        running.send_replace(None);
+        factory.0.running.send_replace(None);
         handle.pause().await;
         shut_down(&factory, &doors).await;
         // Sessions are gone: what is left are HTTP requests, which are answered at once.

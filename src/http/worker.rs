@@ -21,7 +21,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Sets up worker threads.
 #[derive(Clone)]
@@ -45,6 +45,8 @@ pub struct WorkerParts {
     /// Told when a `Fanout` is gone.
     pub(super) watch: mpsc::UnboundedSender<&'static str>,
     pub(super) fanouts: Mutex<HashMap<usize, Addr<Fanout>>>,
+    /// For feeds: the server, while it runs.
+    pub(super) running: watch::Sender<Option<Addr<StateServer>>>,
 }
 
 thread_local! {
@@ -90,9 +92,11 @@ impl WorkerFactory {
         let max_round_bytes = config.delivery.max_pending_bytes / 2;
         let fanout = Fanout::new(audience.clone(), inbox, sweep, max_round_bytes, vital).start();
         parts.fanouts.lock().unwrap_or_else(PoisonError::into_inner).insert(index, fanout);
+        let server = parts.server.clone();
+        parts.running.send_replace(Some(server.clone()));
         Worker {
             audience,
-            server: parts.server.clone(),
+            server,
             next_session: parts.next_session.clone(),
             close_timeout: config.server.close_timeout,
             max_message_bytes: config.limits.max_message_bytes,
