@@ -37,7 +37,7 @@ use std::{
     task::{self, Poll, Waker},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::spawn_blocking};
 
 /// The most actions and deliveries in one batch. Under load the mailbox never runs empty, and
 /// without a cap the first action of a batch would wait for ever.
@@ -50,6 +50,9 @@ const SNAPSHOT_BYTES: usize = 64 * 1024 * 1024;
 
 /// Telling who is here may take one of so many parts of a worker's time.
 const PRESENCE_ROUNDS: u32 = 3;
+
+/// A round that was interrupted for long says nothing about the next one.
+const LONGEST_PRESENCE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Idle rooms are put away so often at least, a few at a time: each is saved, and nobody should wait
 /// for thousands of that.
@@ -392,7 +395,7 @@ impl StateServer {
         self.is_presence_timer_set = false;
         let longest_round = self.inboxes.iter().map(|inbox| inbox.last_round()).max();
         let rounds = PRESENCE_ROUNDS * longest_round.unwrap_or_default();
-        let interval = self.times.presence_interval.max(rounds);
+        let interval = self.times.presence_interval.max(rounds.min(LONGEST_PRESENCE_INTERVAL));
         self.state.set_presence_interval(interval);
         let now = self.now();
         self.state.tell_untold(now, &mut self.deliveries);
@@ -534,13 +537,18 @@ impl Handler<CloseSessions> for StateServer {
 }
 
 impl Handler<Finish> for StateServer {
-    type Result = ();
+    type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, Finish: Finish, _: &mut Self::Context) {
+    fn handle(&mut self, Finish: Finish, _: &mut Self::Context) -> Self::Result {
         self.append();
-        if let Some(journal) = self.journal.take() {
-            journal.close();
-        }
+        // The end of a disk that hangs is not waited for by the thread: it may have others to serve.
+        let closing = self.journal.take().map(|journal| spawn_blocking(|| journal.close()));
+        Box::pin(async {
+            if let Some(closing) = closing {
+                // A panic there is in the log.
+                let _ = closing.await;
+            }
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Arguments, logging, signals, exit codes.
 
+#[cfg(target_os = "linux")]
 mod bench;
 mod cert;
 mod connect;
@@ -45,6 +46,7 @@ enum Command {
     /// Talk to a WebSocket server: what is typed is sent, what arrives is printed.
     #[command(after_long_help = connect::HELP)]
     Connect(Box<connect::ConnectArguments>),
+    #[cfg(target_os = "linux")]
     /// Measure how fast a server is, as its clients see it.
     #[command(after_long_help = bench::HELP)]
     Bench(Box<bench::BenchArguments>),
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(arguments) => check_config(&arguments),
         Command::Cert(arguments) => cert::cert(&arguments),
         Command::Connect(arguments) => connect::run(&arguments),
+        #[cfg(target_os = "linux")]
         Command::Bench(arguments) => bench::run(&arguments),
     };
     result.unwrap_or_else(|failure| {

@@ -5,7 +5,6 @@ use super::{
     heartbeat::HeartbeatTimes,
     outbox::SHARED_FRAME_OVERHEAD_BYTES,
     outlet::{Link, Outlet},
-    pace::Pace,
 };
 use crate::{
     protocol::{CloseCode, EncodedEvent, WireForm},
@@ -77,61 +76,43 @@ impl Hall {
 struct Ring {
     form: WireForm,
     outlets: Vec<Rc<Outlet>>,
-    turn: Turn,
-    pace: Pace,
-    /// Most could not take what the room says, and are told only the newest.
-    mostly_skips: bool,
+    turn: Vec<(Topic, Bytes)>,
+    /// All had to skip, and are told only the newest.
+    all_skip: bool,
 }
 
 impl Ring {
-    fn new(form: WireForm) -> Self {
-        let pace = Pace::new(Instant::now());
-        Self { form, outlets: Vec::new(), turn: Turn::default(), pace, mostly_skips: false }
+    /// One write to each session.
+    fn write(&mut self, at: Instant) {
+        let frames = std::mem::take(&mut self.turn);
+        let turn = Turn { frames, at, merged: OnceCell::new(), kept: OnceCell::new() };
+        let skipping = self.outlets.iter().filter(|outlet| outlet.offer(&turn)).count();
+        self.all_skip = skipping == self.outlets.len();
     }
 
-    /// One write to each session.
-    fn write(&mut self, now: Instant) {
-        let mut turn = std::mem::take(&mut self.turn);
-        turn.complete(&mut self.pace, now);
-        let skipping = self.outlets.iter().filter(|outlet| outlet.offer(&turn)).count();
-        self.mostly_skips = 2 * skipping > self.outlets.len();
+    /// What a frame adds to a round that everybody can take.
+    fn length(&self, topic: Topic, frame: &Bytes) -> usize {
+        match topic {
+            Topic::State | Topic::Users if self.all_skip => 0,
+            _ => frame.len() + SHARED_FRAME_OVERHEAD_BYTES,
+        }
     }
 }
 
 /// What a round writes to each session of a ring.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Turn {
     pub(super) frames: Vec<(Topic, Bytes)>,
-    /// All frames as one piece; made when the round writes.
-    pub(super) merged: Bytes,
-    /// How much the ring is told; known when the round writes.
-    pub(super) bytes_per_s: u64,
+    /// When the round writes.
+    pub(super) at: Instant,
+    merged: OnceCell<Bytes>,
     kept: OnceCell<Vec<usize>>,
 }
 
 impl Turn {
-    fn complete(&mut self, pace: &mut Pace, now: Instant) {
-        self.merge();
-        self.bytes_per_s = pace.note(now, self.merged.len());
-    }
-
-    /// Indexes of the frames that those are given who are told only the newest.
-    pub(super) fn kept(&self) -> &[usize] {
-        self.kept.get_or_init(|| self.newest())
-    }
-
-    fn newest(&self) -> Vec<usize> {
-        let newest = |of| self.frames.iter().rposition(|(topic, _)| *topic == of);
-        let newest = [newest(Topic::State), newest(Topic::Users)];
-        let is_kept = |(index, (topic, _)): &(usize, &(Topic, Bytes))| match topic {
-            Topic::State | Topic::Users => newest.contains(&Some(*index)),
-            Topic::Change | Topic::Message => true,
-        };
-        self.frames.iter().enumerate().filter(is_kept).map(|(index, _)| index).collect()
-    }
-
-    fn merge(&mut self) {
-        self.merged = match &self.frames[..] {
+    /// All frames as one piece.
+    pub(super) fn merged(&self) -> &Bytes {
+        self.merged.get_or_init(|| match &self.frames[..] {
             [(_, only)] => only.clone(),
             frames => {
                 let length = frames.iter().map(|(_, frame)| frame.len()).sum();
@@ -139,7 +120,20 @@ impl Turn {
                 frames.iter().for_each(|(_, frame)| merged.extend_from_slice(frame));
                 merged.freeze()
             }
-        };
+        })
+    }
+
+    /// Indexes of the frames that those are given who are told only the newest.
+    pub(super) fn kept(&self) -> &[usize] {
+        self.kept.get_or_init(|| {
+            let newest = |of| self.frames.iter().rposition(|(topic, _)| *topic == of);
+            let newest = [newest(Topic::State), newest(Topic::Users)];
+            let is_kept = |index: &usize| match self.frames[*index].0 {
+                Topic::State | Topic::Users => newest.contains(&Some(*index)),
+                Topic::Change | Topic::Message => true,
+            };
+            (0..self.frames.len()).filter(is_kept).collect()
+        })
     }
 }
 
@@ -272,13 +266,14 @@ impl Inner {
         let Some(outlet) = self.outlet(session).cloned() else { return };
         let (form, hall) = (outlet.form(), self.halls.entry(room).or_default());
         if hall.ring(form).is_none() {
-            hall.rings.push(Ring::new(form));
+            hall.rings.push(Ring { form, outlets: Vec::new(), turn: Vec::new(), all_skip: false });
         }
         let Some(ring) = hall.ring(form) else { return };
         // It may be read from here on.
         outlet.wake();
         outlet.hall.set(Some(Place { room, index: ring.outlets.len() }));
-        outlet.turn_mark.set(ring.turn.frames.len());
+        outlet.turn_mark.set(ring.turn.len());
+        ring.all_skip = false;
         ring.outlets.push(outlet);
     }
 
@@ -294,16 +289,14 @@ impl Inner {
         let mut longest = 0;
         for ring in &mut hall.rings {
             let frame = event.bytes(ring.form);
-            if !ring.mostly_skips {
-                longest = longest.max(frame.len() + SHARED_FRAME_OVERHEAD_BYTES);
-            }
-            ring.turn.frames.push((topic, frame.clone()));
+            longest = longest.max(ring.length(topic, frame));
+            ring.turn.push((topic, frame.clone()));
         }
         if let Some(outlet) = except
             && let Some(ring) = hall.ring(outlet.form())
         {
             // As if it had been given this one already.
-            outlet.turn_mark.set(ring.turn.frames.len());
+            outlet.turn_mark.set(ring.turn.len());
         }
         if self.touched_halls.last() != Some(&room) {
             self.touched_halls.push(room);
@@ -338,7 +331,7 @@ impl Inner {
         for room in self.touched_halls.drain(..) {
             let Some(hall) = self.halls.get_mut(&room) else { continue };
             for ring in &mut hall.rings {
-                if ring.turn.frames.is_empty() {
+                if ring.turn.is_empty() {
                     continue;
                 }
                 ring.write(now);

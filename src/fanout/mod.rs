@@ -9,7 +9,7 @@ mod heartbeat;
 mod inbox;
 mod outbox;
 mod outlet;
-mod pace;
+mod ration;
 
 pub use audience::{Attachment, Audience};
 pub use heartbeat::HeartbeatTimes;

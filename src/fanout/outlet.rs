@@ -4,7 +4,7 @@ use super::{
     MAX_FRAMES_IN_A_WRITE, Outbox,
     audience::{Common, Turn},
     heartbeat::{Heartbeat, HeartbeatTimes, Verdict},
-    pace::Share,
+    ration::Ration,
 };
 use crate::{
     protocol::{CloseCode, WireForm, frame},
@@ -65,8 +65,7 @@ pub struct Outlet {
     pub(super) hall: Cell<Option<super::audience::Place>>,
     /// How many frames of the current turn the session has been given.
     pub(super) turn_mark: Cell<usize>,
-    /// How much it is told of the room's states.
-    share: Cell<Share>,
+    ration: Cell<Ration>,
     /// A state was skipped in the current turn.
     has_skipped: Cell<bool>,
 }
@@ -106,7 +105,7 @@ impl Outlet {
             failure: RefCell::new(None),
             hall: Cell::new(None),
             turn_mark: Cell::new(0),
-            share: Cell::default(),
+            ration: Cell::default(),
             has_skipped: Cell::new(false),
         }
     }
@@ -324,16 +323,15 @@ impl Outlet {
 
     /// Queues what the session has not been given of this turn. Its mark says how much it has; it
     /// is 0 outside of a round.
-    pub(super) fn catch_up(&self, turn: &Turn) {
-        let mark = self.turn_mark.replace(turn.frames.len());
-        for (topic, frame) in &turn.frames[mark..] {
+    pub(super) fn catch_up(&self, frames: &[(Topic, Bytes)]) {
+        let mark = self.turn_mark.replace(frames.len());
+        for (topic, frame) in &frames[mark..] {
             self.push(frame, 0, Some(*topic));
         }
     }
 
     /// Ends the turn for the session: what it has not been given goes out, in one write if its
-    /// socket takes it.
-    /// Returns whether it is told only the newest from here on.
+    /// socket takes it. Returns whether the session is told only the newest from here on.
     pub(super) fn offer(&self, turn: &Turn) -> bool {
         match &self.link {
             _ if self.is_closed.get() => {}
@@ -346,25 +344,30 @@ impl Outlet {
                 }
             }
             _ => {
-                self.catch_up(turn);
+                self.catch_up(&turn.frames);
                 self.flush_or_wake();
             }
         }
         self.turn_mark.set(0);
         if self.has_skipped.take() {
-            self.share.set(self.share.get().skipped(turn.bytes_per_s));
+            self.ration.set(self.ration.get().skipped(turn.at));
         }
-        self.share.get() != Share::All
+        self.ration.get().is_newest()
     }
 
     /// Whether the session is told only the newest of this turn.
     fn skips(&self, turn: &Turn) -> bool {
-        let mut share = self.share.get();
-        if share != Share::All && self.outbox.borrow().is_empty() {
-            share = share.caught_up(turn.bytes_per_s);
-            self.share.set(share);
+        let mut ration = self.ration.get();
+        if ration.is_newest() && self.has_taken_all() {
+            ration = ration.caught_up(turn.at);
+            self.ration.set(ration);
         }
-        share != Share::All
+        ration.is_newest()
+    }
+
+    fn has_taken_all(&self) -> bool {
+        let holds_bytes = matches!(&self.link, Link::Socket(socket) if socket.holds_bytes());
+        !holds_bytes && self.outbox.borrow().is_empty()
     }
 
     /// Ends the turn for a session that does not keep up: of states and counts it is given the
@@ -388,8 +391,8 @@ impl Outlet {
     }
 
     fn write_now(&self, socket: &WriteHalf, turn: &Turn) {
-        match socket.try_write(&turn.merged) {
-            Ok(sent) if sent == turn.merged.len() => self.took_all(socket, turn),
+        match socket.try_write(turn.merged()) {
+            Ok(sent) if sent == turn.merged().len() => self.took_all(socket, turn),
             Ok(sent) => self.keep_rest(turn, sent),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.keep_rest(turn, 0),
             Err(error) => self.fail(Failure::Write(error)),
@@ -403,7 +406,7 @@ impl Outlet {
         let queued = outbox.len();
         outbox.fill(&mut slices[..queued]);
         let queued_bytes: usize = slices[..queued].iter().map(|slice| slice.len()).sum();
-        slices[queued] = IoSlice::new(&turn.merged);
+        slices[queued] = IoSlice::new(turn.merged());
         let sent = match socket.try_write_vectored(&slices[..=queued]) {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -412,11 +415,11 @@ impl Outlet {
         outbox.advance(sent.min(queued_bytes));
         drop(outbox);
         if sent > 0 {
-            let takes_all = sent == queued_bytes + turn.merged.len();
+            let takes_all = sent == queued_bytes + turn.merged().len();
             self.accepted(!takes_all || socket.holds_bytes());
         }
         match sent.saturating_sub(queued_bytes) {
-            all if all == turn.merged.len() => self.took_all(socket, turn),
+            all if all == turn.merged().len() => self.took_all(socket, turn),
             part => self.keep_rest(turn, part),
         }
     }

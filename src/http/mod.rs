@@ -409,6 +409,8 @@ impl Server {
             running,
             ..
         } = self;
+        // Feeds stop when this is dropped.
+        let running = Arc::new(running);
         let inboxes = (0..config.server.workers).map(|_| Inbox::new(MAX_WAITING_BROADCASTS));
         let inboxes: Vec<_> = inboxes.map(Arc::new).collect();
         let (watch, mut gone) = mpsc::unbounded_channel();
@@ -444,7 +446,7 @@ impl Server {
             next_session,
             fanouts: Mutex::default(),
             watch,
-            running,
+            running: Arc::downgrade(&running),
         }));
         let listeners: Vec<_> = (listeners.into_iter().map(|listener| (listener, None)))
             .chain(tls_listeners.into_iter().map(|listener| (listener, tls.clone())))
@@ -466,7 +468,7 @@ impl Server {
             }
         }
         // Feeds push no more; what they have pushed is answered.
-        factory.0.running.send_replace(None);
+        drop(running);
         handle.pause().await;
         shut_down(&factory, &doors).await;
         // Sessions are gone: what is left are HTTP requests, which are answered at once.

@@ -16,7 +16,7 @@ use std::{
     collections::HashMap,
     rc::Rc,
     sync::{
-        Arc, LazyLock, Mutex, PoisonError,
+        Arc, LazyLock, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -46,7 +46,7 @@ pub struct WorkerParts {
     pub(super) watch: mpsc::UnboundedSender<&'static str>,
     pub(super) fanouts: Mutex<HashMap<usize, Addr<Fanout>>>,
     /// For feeds: the server, while it runs.
-    pub(super) running: watch::Sender<Option<Addr<StateServer>>>,
+    pub(super) running: Weak<watch::Sender<Option<Addr<StateServer>>>>,
 }
 
 thread_local! {
@@ -93,7 +93,9 @@ impl WorkerFactory {
         let fanout = Fanout::new(audience.clone(), inbox, sweep, max_round_bytes, vital).start();
         parts.fanouts.lock().unwrap_or_else(PoisonError::into_inner).insert(index, fanout);
         let server = parts.server.clone();
-        parts.running.send_replace(Some(server.clone()));
+        if let Some(running) = parts.running.upgrade() {
+            running.send_replace(Some(server.clone()));
+        }
         Worker {
             audience,
             server,

@@ -63,7 +63,7 @@ fn to_ms(ns: u64) -> f64 {
     (ns / 1_000) as f64 / 1e3
 }
 
-/// What is written down in the measured time, and nothing outside of it.
+/// What is written down in the measured time, and of what is on its way at its end.
 pub struct Record {
     begin_ns: Option<u64>,
     end_ns: Option<u64>,
@@ -113,6 +113,13 @@ impl Record {
         self.begin_ns.is_some() && self.end_ns.is_none()
     }
 
+    /// Whether latencies count: from the beginning of the measured time on, and beyond its end. What
+    /// is on its way then is the slowest of all.
+    #[inline]
+    pub fn follows(&self) -> bool {
+        self.begin_ns.is_some()
+    }
+
     /// The measured time begins.
     pub fn begin(&mut self, now_ns: u64) {
         self.begin_ns = Some(now_ns);
@@ -141,8 +148,12 @@ impl Record {
     /// A steady client was shown a state, so long after its action.
     #[inline]
     pub fn delivered(&mut self, ns: u64) {
-        self.events += 1;
-        self.second.add(ns);
+        if self.is_on() {
+            self.events += 1;
+            self.second.add(ns);
+        } else {
+            self.every.add(ns);
+        }
     }
 
     /// When the second that goes on ends.

@@ -3,7 +3,7 @@
 //! No state says whose action made it. So actions are matched with places by their order: a room's
 //! k-th action answers for the k-th place after the first. With one sender that is exact. With
 //! several, two actions that are under way at the same time may be taken for each other, which
-//! leaves every count and the mean of the latencies as they are.
+//! leaves every count and the mean of the latencies as they are, and makes them spread less.
 
 use super::{age::FirstSeen, error::BenchError, record::Record};
 use std::collections::VecDeque;
@@ -228,16 +228,18 @@ impl Traffic {
             return Ok(());
         }
         view.place = Some(place);
-        let is_on = self.record.is_on();
+        let (is_on, follows) = (self.record.is_on(), self.record.follows());
         if view.kind != Kind::Steady {
             self.record.events += u64::from(is_on && view.kind != Kind::Speaker);
             return Ok(());
         }
         let skipped = place.abs_diff(before) - 1;
         let first = room.first_place();
-        if is_on {
+        if follows {
             let flight = room.flights.get((place - first) as usize);
             self.record.delivered(flight.map_or(0, |flight| now_ns.saturating_sub(flight.sent_ns)));
+        }
+        if is_on {
             self.record.skipped += skipped;
             view.has_skipped |= skipped > 0;
         }
@@ -252,12 +254,12 @@ impl Traffic {
             let flight = room.flights.get((place - first) as usize);
             if let Some(flight) = flight.filter(|flight| flight.sender == client) {
                 view.unseen -= 1;
-                if is_on {
+                if follows {
                     self.record.sender.add(now_ns.saturating_sub(flight.sent_ns));
                 }
             }
         }
-        self.pop_seen(view.room, now_ns, is_on);
+        self.pop_seen(view.room, now_ns, follows);
         if view.awaited.is_some_and(|awaited| awaited <= place) {
             view.awaited = None;
             self.answered.push(client);
@@ -267,13 +269,13 @@ impl Traffic {
 
     /// All clients see the places in one order, so it is always the first flight that ends.
     #[inline]
-    fn pop_seen(&mut self, room: usize, now_ns: u64, is_on: bool) {
+    fn pop_seen(&mut self, room: usize, now_ns: u64, follows: bool) {
         let room = &mut self.rooms[room];
         while room.behind == 0
             && let Some(flight) = room.flights.pop_front()
         {
             room.behind = flight.shown_by;
-            if is_on {
+            if follows {
                 self.record.last.add(now_ns.saturating_sub(flight.sent_ns));
             }
             self.last_seen_ns = now_ns;

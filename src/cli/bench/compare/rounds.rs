@@ -85,7 +85,10 @@ impl Rounds<'_> {
         let mut runs = Vec::new();
         for round in 1..=self.rounds {
             for (load_place, load) in self.plan.loads.iter().enumerate() {
-                for (case_place, case) in load.cases.iter().enumerate() {
+                // Another one begins each time: what changes with time must not always hit the same.
+                for turn in 0..load.cases.len() {
+                    let case_place = (turn + round - 1) % load.cases.len();
+                    let case = &load.cases[case_place];
                     let result = if absent.contains(&case.server) {
                         Err(Missing::NotInstalled)
                     } else if not_started.contains(&(load_place, case_place)) {
