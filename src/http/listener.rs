@@ -17,10 +17,11 @@ const BACKLOG: i32 = 4096;
 #[cfg(target_os = "linux")]
 const NOT_SENT_LOW_WATER_BYTES: u32 = 16 * 1024;
 
-/// Bytes that the kernel takes from a client before the session reads them: as much as a session may
-/// have on its way. By itself the kernel would let this grow to megabytes, and an action that waits
-/// there is as late as all that stand before it. Linux doubles it, for what it costs itself.
-const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
+/// Bytes that the kernel takes from a client before the session reads them: as many as it reads at
+/// once. By itself the kernel would let this grow to megabytes, and an action that waits there is as
+/// late as the thousands before it. Linux doubles it, for what it costs itself. A client that is
+/// 100 ms away can send some 300 KiB a second through it.
+const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
 
 /// An address that can be connected to, for one that stands for all of the machine's.
 pub fn reachable(address: SocketAddr) -> SocketAddr {

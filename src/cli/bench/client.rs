@@ -31,7 +31,7 @@ const KEPT_BYTES: usize = 4 * 1024;
 const SMALL_RECEIVE_BUFFER_BYTES: usize = 4 * 1024;
 /// What the kernel holds of what a client says, about. By itself it would take megabytes from one
 /// whose server does not read: they would count as sent, and keep the server busy long after the end.
-const SEND_BUFFER_BYTES: usize = 16 * 1024;
+const SEND_BUFFER_BYTES: usize = 4 * 1024;
 /// Of a refusal, so much is shown.
 const SHOWN_BYTES: usize = 500;
 
