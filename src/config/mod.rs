@@ -89,8 +89,8 @@ pub struct Server {
     /// reachable from this machine only.
     pub bind: Vec<String>,
     /// Threads that serve connections, 1 to 1024. In the file 0, the default, means one per core;
-    /// it is resolved here. The upper limit catches typing errors: threads beyond the cores only
-    /// cost memory.
+    /// it is resolved here. The upper limit catches typing errors: threads beyond the cores get in
+    /// each other's way.
     pub workers: usize,
     /// How long a shutdown may take in all, 10 ms to 10 min. Default 10 s: service managers and
     /// container runtimes commonly kill after 10 s to 90 s.
