@@ -378,3 +378,23 @@ impl Drop for Attachment {
         self.audience.inner.borrow_mut().leave(&self.outlet);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_told_the_newest_gets_one_state_and_one_count_and_all_that_may_not_be_skipped() {
+        use Topic::{Change, Message, State, Users};
+        let said = [State, Users, Message, State, Change, Users, Message, State];
+        let frames = said.into_iter().enumerate().map(|(index, topic)| {
+            let frame = Bytes::from(format!("{index}"));
+            (topic, frame)
+        });
+        let at = Instant::now();
+        let turn =
+            Turn { frames: frames.collect(), at, merged: OnceCell::new(), kept: OnceCell::new() };
+        assert_eq!(turn.kept(), [2, 4, 5, 6, 7]);
+        assert_eq!(turn.merged(), "01234567");
+    }
+}
