@@ -61,7 +61,7 @@ fn senders_that_wait_for_their_events_and_senders_with_a_rate_are_measured_in_ev
     let server = TestServer::start(ROOMS);
     // Positions are counted over all rooms of a server.
     let alone = TestServer::start(ROOMS);
-    let merge = r#"{"action":"merge","patch":{"a":{n}}}"#;
+    let merge = r#"{"action":"merge","patch":{"a":{number}}}"#;
     let set = r#"{"action":"set","value":{"b":1}}"#;
     // Path, clients, those of them that are shown all, further arguments.
     let loads: [(&str, u64, u64, &[&str]); 7] = [

@@ -4,7 +4,7 @@ use super::{error::BenchError, options::LoadArguments, options::Protocol};
 use std::{fs, io::Write};
 
 /// What stands for the number of the action in it.
-const NUMBER: &str = "{n}";
+const NUMBER: &str = "{number}";
 
 /// An action, with places for what differs from one to the next.
 pub struct Action {
@@ -27,7 +27,7 @@ impl Action {
     pub fn of(arguments: &LoadArguments) -> Result<Self, BenchError> {
         let text = match (&arguments.send, arguments.protocol) {
             (Some(text), _) => text_or_file("--send", text)?,
-            (None, Protocol::Text) => "bench-{n}".to_owned(),
+            (None, Protocol::Text) => "bench-{number}".to_owned(),
             (None, _) => r#"{"action":"plus"}"#.to_owned(),
         };
         Self::new("--send", &text, arguments)
@@ -110,8 +110,8 @@ mod tests {
             (&["--protocol", "text"], "bench-12"),
             (&["--protocol", "socket.io"], r#"42["action",{"action":"plus"}]"#),
             (&["--protocol", "v1", "--exactly-once"], r#"{"id":3,"action":"plus"}"#),
-            (&["--send", "a{n}b{n}"], "a12b12"),
-            (&["--send", r#"{"x":{n}}"#, "--exactly-once"], r#"{"id":3,"x":12}"#),
+            (&["--send", "a{number}b{number}"], "a12b12"),
+            (&["--send", r#"{"x":{number}}"#, "--exactly-once"], r#"{"id":3,"x":12}"#),
         ] {
             assert_eq!(rendered(line), text, "{line:?}");
         }

@@ -32,11 +32,16 @@ Examples:
   statesync bench --clients 1000 --senders 16 --rate 500 --report report.html
   statesync bench --url ws://127.0.0.1:6789/counters/{room} --rooms 50 --clients 1000 --senders 50
   statesync bench --protocol v1 --exactly-once --clients 200 --senders 8
-  statesync bench --url ws://127.0.0.1:6789/document --protocol v1 --first '{\"action\":\"set\",\"value\":{}}' \
-      --send '{\"action\":\"merge\",\"patch\":{\"a\":{n}}}'
+  statesync bench --url ws://127.0.0.1:6789/document --protocol v1 \
+      --first '{\"action\":\"set\",\"value\":{\"a\":-1}}' --send '{\"action\":\"merge\",\"patch\":{\"a\":{number}}}'
   statesync bench --clients 500 --rate 50 --churn 20 --stall 5 --slow 2000
   statesync bench --idle --clients 10000 --seconds 60 --json
-  statesync bench --compare benches/performance.toml --only one --report report.html";
+  statesync bench --compare benches/performance.toml --only one --report report.html
+
+The action must change the state, and a counter must rise by 1 with it: by that, events are matched
+with actions. {room} needs a [[room]] of the server's configuration with a {name} in its path. In
+rooms of plain text one client a room may send at most. docs/performance.md has the form of the file
+of --compare, whose exit code does not depend on its goals.";
 
 #[derive(Args)]
 // An option given twice: the last counts. A comparison gives options of its own after the file's.
@@ -111,7 +116,7 @@ pub struct LoadArguments {
     /// v1: each client has an identity and numbers its actions, so that each counts exactly once.
     #[arg(long)]
     pub exactly_once: bool,
-    /// Send this instead of the protocol's own action. {n} in it becomes the action's number.
+    /// Send this instead of the protocol's own action. {number} in it becomes the action's number.
     #[arg(long, value_name = "TEXT|@FILE")]
     pub send: Option<String>,
     /// Send this once, as the first client, before anything is measured.
