@@ -19,7 +19,7 @@ pub struct Churn {
     rooms: usize,
     /// How many were to come until now.
     came: u64,
-    /// Those that did not come since too many are under way.
+    /// While so many are under way, nobody else comes.
     most: usize,
     /// Those who are there, by when they leave.
     here: VecDeque<(u64, usize)>,

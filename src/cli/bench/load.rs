@@ -48,15 +48,27 @@ pub fn run(arguments: &BenchArguments) -> Result<ExitCode, Failure> {
     if let Some(path) = &arguments.report {
         report::write(path, &outcome)?;
     }
-    Ok(if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_good = outcome.broken_promises().is_empty();
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl Outcome {
-    /// Whether the server did what it has to: showed everything in order, to the same end, and let
-    /// nobody go that kept up.
-    pub fn is_good(&self) -> bool {
-        let is_good = |traffic: &TrafficOutcome| traffic.in_order && traffic.agree;
-        self.lost.steady == 0 && self.traffic.as_ref().is_none_or(is_good)
+    /// What the server did not do that it has to: show everything in order, to the same end, and let
+    /// nobody go that keeps up.
+    pub fn broken_promises(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        if let Some(traffic) = &self.traffic {
+            if !traffic.in_order {
+                broken.push("values out of order".to_owned());
+            }
+            if !traffic.agree {
+                broken.push("clients that do not agree".to_owned());
+            }
+        }
+        if self.lost.steady > 0 {
+            broken.push(format!("{} steady clients lost", self.lost.steady));
+        }
+        broken
     }
 }
 

@@ -233,29 +233,13 @@ async fn measured(mut command: Command) -> Result<Outcome, String> {
         Ok(status) if status.success() => serde_json::from_slice(&stdout)
             .map_err(|error| format!("what it measured cannot be read: {error}")),
         Ok(status) => {
-            let broken = serde_json::from_slice(&stdout).map_or_else(|_| Vec::new(), broken);
+            let outcome = serde_json::from_slice::<Outcome>(&stdout);
+            let broken = outcome.map_or_else(|_| Vec::new(), |outcome| outcome.broken_promises());
             let stderr = String::from_utf8_lossy(&stderr);
             Err(format!("{status}: {}\n{}", broken.join(", "), stderr.trim_end()))
         }
         Err(error) => Err(error.to_string()),
     }
-}
-
-/// The promises that a server broke.
-fn broken(outcome: Outcome) -> Vec<String> {
-    let mut broken = Vec::new();
-    if let Some(traffic) = &outcome.traffic {
-        if !traffic.in_order {
-            broken.push("values out of order".to_owned());
-        }
-        if !traffic.agree {
-            broken.push("clients that do not agree".to_owned());
-        }
-    }
-    if outcome.lost.steady > 0 {
-        broken.push(format!("{} steady clients lost", outcome.lost.steady));
-    }
-    broken
 }
 
 async fn all_of(pipe: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
