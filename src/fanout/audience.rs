@@ -3,7 +3,7 @@
 use super::{
     Parcel,
     heartbeat::HeartbeatTimes,
-    outbox::SHARED_FRAME_OVERHEAD_BYTES,
+    outbox::{Newest, SHARED_FRAME_OVERHEAD_BYTES},
     outlet::{Link, Outlet},
 };
 use crate::{
@@ -126,12 +126,8 @@ impl Turn {
     /// Indexes of the frames that those are given who are told only the newest.
     pub(super) fn kept(&self) -> &[usize] {
         self.kept.get_or_init(|| {
-            let newest = |of| self.frames.iter().rposition(|(topic, _)| *topic == of);
-            let newest = [newest(Topic::State), newest(Topic::Users)];
-            let is_kept = |index: &usize| match self.frames[*index].0 {
-                Topic::State | Topic::Users => newest.contains(&Some(*index)),
-                Topic::Change | Topic::Message => true,
-            };
+            let newest = Newest::of(self.frames.iter().map(|(topic, _)| Some(*topic)));
+            let is_kept = |index: &usize| !newest.supersedes(*index, self.frames[*index].0);
             (0..self.frames.len()).filter(is_kept).collect()
         })
     }

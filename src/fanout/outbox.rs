@@ -52,6 +52,27 @@ impl Share {
 /// The newest of each topic of which only that matters, and one that is half sent.
 const MAX_KEPT_OF_TOPICS: usize = 3;
 
+/// Where, among frames, the newest of the topics is of which only that matters.
+pub struct Newest([Option<usize>; 2]);
+
+impl Newest {
+    /// Of frames with these topics.
+    pub fn of(
+        topics: impl DoubleEndedIterator<Item = Option<Topic>> + ExactSizeIterator + Clone,
+    ) -> Self {
+        let newest = |of| topics.clone().rposition(|topic| topic == Some(of));
+        Self([newest(Topic::State), newest(Topic::Users)])
+    }
+
+    /// Whether a newer one takes the place of the frame at `index`, of this topic.
+    pub fn supersedes(&self, index: usize, topic: Topic) -> bool {
+        match topic {
+            Topic::State | Topic::Users => !self.0.contains(&Some(index)),
+            Topic::Change | Topic::Message => false,
+        }
+    }
+}
+
 fn cost(frame: &Bytes, topic: Option<Topic>) -> usize {
     let overhead = match topic {
         Some(_) => SHARED_FRAME_OVERHEAD_BYTES,
@@ -191,12 +212,8 @@ impl Outbox {
 
     /// Keeps, of each topic of which only the newest matters, that.
     pub fn drop_superseded(&mut self) {
-        let newest = |topic| self.frames.iter().rposition(|queued| queued.topic == Some(topic));
-        let newest = [newest(Topic::State), newest(Topic::Users)];
-        self.drop_where(|index, topic| match topic {
-            Topic::State | Topic::Users => !newest.contains(&Some(index)),
-            Topic::Change | Topic::Message => false,
-        });
+        let newest = Newest::of(self.frames.iter().map(|queued| queued.topic));
+        self.drop_where(|index, topic| newest.supersedes(index, topic));
     }
 
     /// Fills `slices` with what is to be sent next and returns how many it filled.
